@@ -1,0 +1,173 @@
+"""The file format: names, shapes, chunks and attributes that writer and reader share.
+
+``docs/archive-format.md`` describes the same for people.
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+FORMAT_VERSION = 1
+CONVENTIONS = "CF-1.11"
+SCALARS = ("path_length", "sum_of_squares", "first_loss", "last_loss")
+CHECKSUMS = {"gradient": "gradient_checksum", "sample_index": "sample_index_checksum"}
+CHUNK_BYTES = 1 << 20
+
+LONG_NAMES = {
+    "gradient": "gradient of the summed loss, added up over the minibatches of the trial",
+    "path_length": "sum over the minibatches of the Euclidean norm of their gradient",
+    "sum_of_squares": "sum over the minibatches of the squared Euclidean norm of their gradient",
+    "first_loss": "mean loss of the first minibatch",
+    "last_loss": "mean loss of the last minibatch",
+    "sample_index": "index into the training set of each sample, in processing order",
+    "gradient_checksum": "sum of the 32-bit words of the trial's gradient",
+    "sample_index_checksum": "sum of the trial's sample indices",
+    "trial": "number of the trial",
+    "output": "output unit of the layer",
+    "input": "input unit of the layer",
+    "sample": "position of the sample in the trial",
+    "batch_size": "samples of one minibatch",
+}
+
+
+@dataclass(frozen=True)
+class ShardAttributes:
+    """Everything that identifies what a shard holds; the root attributes of its file.
+
+    Attributes:
+        protocol: Name of the protocol.
+        update: What the weights do between minibatches, ``sgd`` or ``none``.
+        epoch: Epoch of the checkpoint the trials start from.
+        batch_size: Samples of one minibatch.
+        samples_per_trial: Samples of one trial.
+        sample_sets: Number of sample sets the trials share; None: each trial has its own.
+        seed: Seed of the experiment.
+        learning_rate: Step size of update ``sgd``; 0 where the weights stay.
+        parameter: Parameter whose gradient is stored, such as ``last.weight``.
+        dataset: Name of the data set.
+        device: Device the trials ran on.
+        experiment_digest: SHA-256 of all settings that determine the data, the same for all
+            shards of one protocol.
+        code_commit: Git commit of the code.
+        library_versions: Versions of the libraries, by name.
+        checkpoint_sha256: SHA-256 of the checkpoint file.
+    """
+
+    protocol: str
+    update: str
+    epoch: int
+    batch_size: int
+    samples_per_trial: int
+    sample_sets: int | None
+    seed: int
+    learning_rate: float
+    parameter: str
+    dataset: str
+    device: str
+    experiment_digest: str
+    code_commit: str
+    library_versions: Mapping[str, str]
+    checkpoint_sha256: str
+
+
+def encode_attributes(attributes: ShardAttributes) -> dict[str, str | int | float]:
+    """Attributes as HDF5 stores them; ``sample_sets`` is left out where trials share nothing."""
+    stored = {field.name: getattr(attributes, field.name) for field in fields(attributes)}
+    stored["library_versions"] = json.dumps(dict(attributes.library_versions), sort_keys=True)
+    if attributes.sample_sets is None:
+        del stored["sample_sets"]
+    return stored
+
+
+def decode_attributes(stored: Mapping[str, Any]) -> ShardAttributes:
+    """Inverse of ``encode_attributes``.
+
+    Raises:
+        KeyError: If an attribute is missing.
+    """
+    values = {
+        field.name: plain(stored[field.name])
+        for field in fields(ShardAttributes)
+        if field.name != "sample_sets"
+    }
+    values["library_versions"] = json.loads(values["library_versions"])
+    sample_sets = plain(stored["sample_sets"]) if "sample_sets" in stored else None
+    return ShardAttributes(**values, sample_sets=sample_sets)
+
+
+def plain(value: Any) -> Any:  # noqa: ANN401 - HDF5 attributes are of any type
+    """Python number or text for what h5py returns of an attribute."""
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def file_attributes(kind: str, title: str) -> dict[str, str | int]:
+    """Root attributes that every archive file has."""
+    return {
+        "Conventions": CONVENTIONS,
+        "title": title,
+        "format": "gradatlas",
+        "format_version": FORMAT_VERSION,
+        "kind": kind,
+    }
+
+
+def dimension_names(tensor_shape: tuple[int, ...]) -> tuple[str, ...]:
+    """Names of a stored tensor's dimensions: a weight has two, a bias one."""
+    return ("output", "input")[: len(tensor_shape)]
+
+
+def gradient_chunk(tensor_shape: tuple[int, ...], trials: int) -> tuple[int, ...]:
+    """Chunk near 1 MB: whole trials, or an equal part of one trial's rows if it is larger."""
+    tensor_bytes = 4 * math.prod(tensor_shape)
+    if tensor_bytes <= CHUNK_BYTES:
+        return (min(trials, CHUNK_BYTES // tensor_bytes), *tensor_shape)
+    parts = min(tensor_shape[0], math.ceil(tensor_bytes / CHUNK_BYTES))
+    return (1, math.ceil(tensor_shape[0] / parts), *tensor_shape[1:])
+
+
+def sample_index_chunk(samples: int, trials: int, gradient_trials: int) -> tuple[int, int]:
+    """Chunk near 1 MB whose trials are a multiple of those of a chunk of the gradient."""
+    multiple = max(1, CHUNK_BYTES // (4 * samples) // gradient_trials)
+    return (min(trials, multiple * gradient_trials), samples)
+
+
+def checksums(rows: NDArray[np.generic]) -> NDArray[np.uint64]:
+    """Sum of the 32-bit words of each row, the check that Fletcher-32 does not make.
+
+    Fletcher-32 takes the words 0x0000 and 0xFFFF for the same, and a chunk index is under no
+    checksum at all: a row that is another's, or none's, has another sum.
+
+    Args:
+        rows: Contiguous rows of 32-bit values, shape (t, ...).
+
+    Returns:
+        Sums, shape (t,).
+    """
+    words = rows.reshape(len(rows), -1).view(np.uint32)
+    return np.asarray(words.sum(axis=1, dtype=np.uint64))
+
+
+def add_coordinate(
+    group: h5py.Group, name: str, values: NDArray[np.integer[Any]] | range
+) -> h5py.Dataset:
+    """Write a coordinate as a dimension scale."""
+    dataset = group.create_dataset(name, data=np.asarray(values, dtype=np.int64))
+    dataset.make_scale(name)
+    describe(dataset)
+    return dataset
+
+
+def describe(dataset: h5py.Dataset, dimensions: tuple[str, ...] = ()) -> None:
+    """Give a dataset its long name and unit, and attach the scales of its dimensions."""
+    name = dataset.name.rpartition("/")[2]
+    dataset.attrs["long_name"] = LONG_NAMES[name]
+    dataset.attrs["units"] = "1"
+    for axis, dimension in enumerate(dimensions):
+        dataset.dims[axis].label = dimension
+        dataset.dims[axis].attach_scale(dataset.parent[dimension])

@@ -1,0 +1,216 @@
+"""Open a shard, an atlas or an export; one API for the three."""
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import h5py
+
+from gradatlas.archive.errors import ArchiveError
+from gradatlas.archive.layout import encode_attributes, plain
+from gradatlas.archive.seal import check_seal
+from gradatlas.archive.selection import Segment, Selection
+from gradatlas.archive.sources import (
+    Source,
+    StoredShard,
+    check_selection,
+    check_source,
+    open_hdf5,
+    read_shard,
+    read_sources,
+)
+from gradatlas.sharding import TrialRange
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import xarray as xr
+
+
+@dataclass(frozen=True, eq=False)
+class Archive:
+    """What a shard, an atlas or an export holds.
+
+    Attributes:
+        path: The file.
+        kind: ``shard``, ``atlas`` or ``export``.
+        attributes: Root attributes of the file.
+        selections: One per protocol, epoch and batch size, in ascending order.
+        sources: The shards the data came from.
+    """
+
+    path: Path
+    kind: str
+    attributes: Mapping[str, Any]
+    selections: tuple[Selection, ...]
+    sources: tuple[Source, ...]
+
+    @property
+    def protocols(self) -> tuple[str, ...]:
+        """Names of the protocols."""
+        return tuple(dict.fromkeys(item.protocol for item in self.selections))
+
+    def epochs(self, protocol: str | None = None) -> tuple[int, ...]:
+        """Epochs of a protocol's checkpoints; the protocol may be left out if there is one."""
+        chosen = self._matching(protocol=self._one("protocol", protocol))
+        return tuple(dict.fromkeys(item.epoch for item in chosen))
+
+    def batch_sizes(self, protocol: str | None = None, epoch: int | None = None) -> tuple[int, ...]:
+        """Batch sizes of a protocol and epoch, which may be left out where there is one only."""
+        protocol = self._one("protocol", protocol)
+        epoch = self._one("epoch", epoch, protocol=protocol)
+        return tuple(item.batch_size for item in self._matching(protocol=protocol, epoch=epoch))
+
+    def select(
+        self,
+        *,
+        protocol: str | None = None,
+        epoch: int | None = None,
+        batch_size: int | None = None,
+    ) -> Selection:
+        """The trials of one protocol, epoch and batch size.
+
+        Args:
+            protocol: Name of the protocol; may be left out, as the others, if there is one only.
+            epoch: Epoch of the checkpoint.
+            batch_size: Samples of one minibatch.
+
+        Raises:
+            ArchiveError: If there is no such selection, or more than one fits.
+        """
+        protocol = self._one("protocol", protocol)
+        epoch = self._one("epoch", epoch, protocol=protocol)
+        batch_size = self._one("batch_size", batch_size, protocol=protocol, epoch=epoch)
+        return self._matching(protocol=protocol, epoch=epoch, batch_size=batch_size)[0]
+
+    def _matching(self, **wanted: Any) -> list[Selection]:  # noqa: ANN401 - text or number
+        return [
+            item
+            for item in self.selections
+            if all(item.attributes[name] == value for name, value in wanted.items())
+        ]
+
+    def _one(self, name: str, wanted: Any, **chosen: Any) -> Any:  # noqa: ANN401 - text or number
+        """The wanted value if it is there, the only one if nothing is wanted."""
+        present = list(dict.fromkeys(item.attributes[name] for item in self._matching(**chosen)))
+        if wanted in present:
+            return wanted
+        if wanted is None and len(present) == 1:
+            return present[0]
+        place = ", ".join(f"{key} {value}" for key, value in chosen.items())
+        expected = ", ".join(map(str, present))
+        problem = f"{name} is not given" if wanted is None else f"there is no {name} {wanted!r}"
+        raise ArchiveError(
+            f"{problem} in {self.path}{f' ({place})' if place else ''}, expected one of: {expected}"
+        )
+
+    def to_dataframe(self) -> "pd.DataFrame":
+        """One row per trial: protocol, epoch, batch_size, trial and the scalars."""
+        import pandas as pd
+
+        return pd.concat([item.to_dataframe() for item in self.selections], ignore_index=True)
+
+    def to_xarray(self, protocol: str | None = None, epoch: int | None = None) -> "xr.Dataset":
+        """Lazy dataset of a protocol and epoch: gradient (batch_size, trial, output, input) ...
+
+        Raises:
+            ArchiveError: If protocol or epoch are not there, or not given where there are several.
+            ModuleNotFoundError: If xarray is not installed.
+        """
+        from gradatlas.archive.lazy import archive_dataset
+
+        protocol = self._one("protocol", protocol)
+        epoch = self._one("epoch", epoch, protocol=protocol)
+        return archive_dataset(self._matching(protocol=protocol, epoch=epoch))
+
+
+def open(path: str | os.PathLike[str]) -> Archive:  # noqa: A001 - gradatlas.open(path) reads well
+    """Open a shard, an atlas or an export.
+
+    The structure of the file is checked against its seal, and every shard of an atlas must be
+    there and be the one the atlas was built from. The tensors are checked when they are read.
+
+    Args:
+        path: The file.
+
+    Raises:
+        OSError: If a file is missing, a directory or unreadable.
+        ArchiveError: If it is no archive, damaged, of a newer format, or a shard is not its own.
+    """
+    path = Path(path)
+    check_seal(path)
+    with open_hdf5(path) as file:
+        kind = file.attrs["kind"]
+        attributes = {name: plain(value) for name, value in file.attrs.items()}
+        if kind == "shard":
+            selections, sources = _read_shard(path)
+        else:
+            selections, sources = _read_groups(path, kind, file)
+    return Archive(path, kind, attributes, selections, sources)
+
+
+def open_shards(paths: Sequence[Path]) -> Selection:
+    """The shards of one protocol, epoch and batch size as one selection.
+
+    Args:
+        paths: The shards, in any order.
+
+    Raises:
+        OSError: If a shard is missing, a directory or unreadable.
+        ArchiveError: If a shard is damaged, the shards do not belong together, or trials are
+            missing or there twice.
+    """
+    if not paths:
+        raise ArchiveError("no shards were given, expected at least one")
+    return _join_shards([read_shard(Path(path)) for path in paths])
+
+
+def _join_shards(shards: Sequence[StoredShard]) -> Selection:
+    ordered = check_selection(shards)
+    return Selection(
+        attributes=encode_attributes(ordered[0].attributes),
+        shape=ordered[0].shape,
+        segments=tuple(Segment(shard.path, "/", None, shard.trials) for shard in ordered),
+    )
+
+
+def _read_shard(path: Path) -> tuple[tuple[Selection, ...], tuple[Source, ...]]:
+    shard = read_shard(path)
+    return (_join_shards([shard]),), (shard.source(path.parent),)
+
+
+def _read_groups(
+    path: Path, kind: str, file: h5py.File
+) -> tuple[tuple[Selection, ...], tuple[Source, ...]]:
+    selections: list[Selection] = []
+    sources: list[Source] = []
+    for protocol in file.values():
+        for group in protocol.values():
+            members = read_sources(group)
+            sources += members
+            selections += _read_group(path, kind, group, members)
+    selections.sort(key=lambda item: (item.protocol, item.epoch, item.batch_size))
+    return tuple(selections), tuple(sources)
+
+
+def _read_group(
+    path: Path, kind: str, group: h5py.Group, sources: Sequence[Source]
+) -> Iterator[Selection]:
+    """One selection per batch size: over the shards of an atlas, or within an export."""
+    attributes = {name: plain(value) for name, value in group.attrs.items()}
+    trials = TrialRange(int(group["trial"][0]), int(group["trial"][-1]))
+    for index, batch_size in enumerate(group["batch_size"][:].tolist()):
+        if kind == "export":
+            segments = [Segment(path, group.name, index, trials)]
+        else:
+            segments = [
+                Segment(check_source(path, source), "/", None, source.trials)
+                for source in sources
+                if source.batch_size == batch_size
+            ]
+        yield Selection(
+            attributes={**attributes, "batch_size": batch_size},
+            shape=group["gradient"].shape[2:],
+            segments=tuple(segments),
+        )

@@ -1,0 +1,247 @@
+"""The trials of one protocol, epoch and batch size, wherever they are stored."""
+
+import math
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from gradatlas.archive.errors import ArchiveError
+from gradatlas.archive.layout import CHECKSUMS, SCALARS, checksums, gradient_chunk
+from gradatlas.sharding import TrialRange
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import xarray as xr
+
+BLOCK_BYTES = 32 << 20
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Consecutive trials in one file.
+
+    Attributes:
+        path: The file.
+        group: HDF5 group that holds the datasets.
+        batch: Index along the leading batch size axis; None where a group has no such axis.
+        trials: The trials, the first of which is the first row.
+    """
+
+    path: Path
+    group: str
+    batch: int | None
+    trials: TrialRange
+
+    def read(self, name: str, first: int, last: int) -> NDArray[Any]:
+        """Rows of trials ``first`` to ``last`` (included) of a dataset, checked.
+
+        Raises:
+            ArchiveError: If the file is damaged.
+            OSError: If it is gone.
+        """
+        start, stop = first - self.trials.first, last + 1 - self.trials.first
+        try:
+            with h5py.File(self.path, "r", rdcc_nbytes=0) as file:
+                group = file[self.group]
+                rows = self._rows(group, name, start, stop)
+                if name in CHECKSUMS:
+                    expected = self._rows(group, CHECKSUMS[name], start, stop)
+                    self._check(name, rows, expected)
+        except FileNotFoundError as error:
+            raise FileNotFoundError(f"{self.path} is gone since it was opened") from error
+        except (OSError, KeyError) as error:
+            raise ArchiveError(
+                f"{self.path} is damaged: {name} of trials {first}-{last} cannot be read "
+                f"({error}); restore the file from a copy or make it again"
+            ) from error
+        return rows
+
+    def _rows(self, group: h5py.Group, name: str, start: int, stop: int) -> NDArray[Any]:
+        rows = slice(start, stop)
+        return np.asarray(group[name][rows if self.batch is None else (self.batch, rows)])
+
+    def _check(self, name: str, rows: NDArray[Any], expected: NDArray[np.uint64]) -> None:
+        wrong = np.flatnonzero(checksums(rows) != expected)
+        if wrong.size:
+            raise ArchiveError(
+                f"{self.path} is damaged: {name} of trial {self.trials.first + wrong[0]} does not "
+                "have the checksum it was written with; restore the file from a copy or make it "
+                "again"
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class Selection:
+    """The trials of one protocol, epoch and batch size, in ascending order without a gap.
+
+    Attributes:
+        attributes: What identifies the data, as stored (see docs/archive-format.md).
+        shape: Shape of one trial's tensor.
+        segments: The files' parts that hold the trials.
+    """
+
+    attributes: Mapping[str, str | int | float]
+    shape: tuple[int, ...]
+    segments: tuple[Segment, ...]
+
+    @property
+    def protocol(self) -> str:
+        """Name of the protocol."""
+        return str(self.attributes["protocol"])
+
+    @property
+    def epoch(self) -> int:
+        """Epoch of the checkpoint."""
+        return int(self.attributes["epoch"])
+
+    @property
+    def batch_size(self) -> int:
+        """Samples of one minibatch; the last one of a trial may have fewer."""
+        return int(self.attributes["batch_size"])
+
+    @property
+    def samples_per_trial(self) -> int:
+        """Samples of one trial."""
+        return int(self.attributes["samples_per_trial"])
+
+    @property
+    def batches_per_trial(self) -> int:
+        """Minibatches of one trial, K, the remainder included."""
+        return math.ceil(self.samples_per_trial / self.batch_size)
+
+    @property
+    def learning_rate(self) -> float:
+        """Step size of the trials; 0 where the weights stay at the checkpoint."""
+        return float(self.attributes["learning_rate"])
+
+    @property
+    def sample_sets(self) -> int | None:
+        """Number of sample sets the trials share; None: each trial has samples of its own."""
+        value = self.attributes.get("sample_sets")
+        return None if value is None else int(value)
+
+    @property
+    def first(self) -> int:
+        """Number of the first trial."""
+        return self.segments[0].trials.first
+
+    @property
+    def last(self) -> int:
+        """Number of the last trial."""
+        return self.segments[-1].trials.last
+
+    @property
+    def trials(self) -> NDArray[np.int64]:
+        """Numbers of the trials, shape (T,)."""
+        return np.arange(self.first, self.last + 1)
+
+    def blocks(self, block_bytes: int = BLOCK_BYTES) -> Iterator[NDArray[np.float32]]:
+        r"""Iterate over all tensors in bounded memory.
+
+        How trials are divided into blocks depends on ``block_bytes`` alone, not on the files.
+
+        Args:
+            block_bytes: Most bytes of a block, unless a single tensor is larger.
+
+        Yields:
+            Tensors of consecutive trials, in ascending order, shape (t, \*shape).
+
+        Raises:
+            ArchiveError: If a file is damaged.
+        """
+        step = self._trials_per_block(block_bytes)
+        for first in range(self.first, self.last + 1, step):
+            yield self.rows("gradient", first, min(first + step - 1, self.last))
+
+    def _trials_per_block(self, block_bytes: int) -> int:
+        """Whole chunks, as a chunk that is cut in two would be read twice."""
+        trials = max(1, block_bytes // (4 * math.prod(self.shape)))
+        chunk = gradient_chunk(self.shape, trials)[0]
+        return trials - trials % chunk
+
+    def rows(self, name: str, first: int, last: int) -> NDArray[Any]:
+        """Rows of a dataset for the trials ``first`` to ``last`` (included), shape (t, ...).
+
+        Raises:
+            ArchiveError: If a file is damaged.
+        """
+        parts = [
+            segment.read(name, max(first, segment.trials.first), min(last, segment.trials.last))
+            for segment in self.segments
+            if segment.trials.first <= last and segment.trials.last >= first
+        ]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def gradient(self, trial: int) -> NDArray[np.float32]:
+        """Tensor of one trial.
+
+        Args:
+            trial: Number of the trial.
+
+        Raises:
+            ArchiveError: If there is no such trial, or its file is damaged.
+        """
+        return self._row("gradient", trial)
+
+    def sample_index(self, trial: int) -> NDArray[np.uint32]:
+        """Sample indices of one trial in processing order, shape (samples_per_trial,).
+
+        Raises:
+            ArchiveError: If there is no such trial, or its file is damaged.
+        """
+        return self._row("sample_index", trial)
+
+    def _row(self, name: str, trial: int) -> NDArray[Any]:
+        if not self.first <= trial <= self.last:
+            raise ArchiveError(
+                f"there is no trial {trial}, expected one of {self.first} to {self.last}"
+            )
+        segment = self.segments[
+            bisect_right(self.segments, trial, key=lambda segment: segment.trials.first) - 1
+        ]
+        return np.asarray(segment.read(name, trial, trial)[0])
+
+    @cached_property
+    def scalars(self) -> Mapping[str, NDArray[np.float64]]:
+        """path_length, sum_of_squares, first_loss and last_loss of every trial, each (T,)."""
+        return {name: self.rows(name, self.first, self.last) for name in SCALARS}
+
+    def norms(self) -> NDArray[np.float64]:
+        """Euclidean norm of every trial's tensor, accumulated in float64, shape (T,)."""
+        return np.concatenate([_norms(block) for block in self.blocks()])
+
+    def to_dataframe(self) -> "pd.DataFrame":
+        """One row per trial: protocol, epoch, batch_size, trial and the scalars."""
+        import pandas as pd
+
+        return pd.DataFrame(
+            {
+                "protocol": self.protocol,
+                "epoch": self.epoch,
+                "batch_size": self.batch_size,
+                "trial": self.trials,
+                **self.scalars,
+            }
+        )
+
+    def to_xarray(self) -> "xr.Dataset":
+        """Lazy dataset with named dimensions: gradient (trial, output, input), the scalars ...
+
+        Raises:
+            ModuleNotFoundError: If xarray is not installed.
+        """
+        from gradatlas.archive.lazy import selection_dataset
+
+        return selection_dataset(self)
+
+
+def _norms(block: NDArray[np.float32]) -> NDArray[np.float64]:
+    rows = block.reshape(len(block), -1)
+    return np.asarray(np.sqrt(np.einsum("ij,ij->i", rows, rows, dtype=np.float64)))
