@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import yaml
 from jsonschema import Draft202012Validator
-from jsonschema.exceptions import ValidationError, best_match
+from jsonschema.exceptions import best_match
 
 
 class ConfigurationError(ValueError):
@@ -47,6 +47,7 @@ class Experiment:
     """Everything that is measured."""
 
     seed: int
+    device: Literal["auto", "cpu", "cuda"]
     dataset: str
     data_root: str
     hidden: tuple[int, ...]
@@ -80,6 +81,7 @@ def _build(config: Mapping[str, Any]) -> Experiment:
     gradients = config["gradients"]
     return Experiment(
         seed=config["seed"],
+        device=config["device"],
         dataset=config["data"]["name"],
         data_root=config["data"]["root"],
         hidden=tuple(config["model"]["hidden"]),
@@ -159,8 +161,8 @@ def _check_protocol(protocol: Protocol) -> None:
         )
 
 
-def _sentence(error: ValidationError) -> str:
-    """One sentence for the commonest ways to break a schema, its own message for the others."""
+def _sentence(error: Any) -> str:  # noqa: ANN401 - jsonschema types what it reports as unset
+    """Say in one sentence which key breaks the schema, with what value, and what is allowed."""
     key = ".".join(str(part) for part in error.absolute_path)
     place = f"{key} is {error.instance!r}"
     properties = sorted(error.schema.get("properties", ()))
@@ -201,7 +203,7 @@ _TYPES = {
 }
 
 
-def _expectation(error: ValidationError) -> str:
+def _expectation(error: Any) -> str:  # noqa: ANN401 - as above
     validator, value = str(error.validator), error.validator_value
     if validator == "type":
         return _TYPES[value]

@@ -4,7 +4,6 @@ Only raw Philox output is used: NumPy guarantees that stream, and that of SeedSe
 versions (NEP 19), but not the streams of ``Generator`` methods such as ``permutation``.
 """
 
-from collections.abc import Iterator
 from enum import IntEnum
 
 import numpy as np
@@ -64,9 +63,3 @@ def trial_samples(
     chosen = choice(seed, Stream.TRIAL_SAMPLES, sample_set, population, samples)
     order = permutation(seed, Stream.TRIAL_ORDER, trial, samples)
     return chosen[order].astype(np.uint32)
-
-
-def batches(samples: int, batch_size: int) -> Iterator[slice]:
-    """Slices of a trial's minibatches; the last one is the remainder."""
-    for start in range(0, samples, batch_size):
-        yield slice(start, min(start + batch_size, samples))

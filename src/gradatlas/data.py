@@ -1,0 +1,227 @@
+"""Image data sets, read from IDX files whose digests are checked; torchvision fetches others."""
+
+import gzip
+import hashlib
+import math
+import struct
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradatlas.provenance import replace_file
+
+IDX_FILES = {
+    "train_images": "train-images-idx{}-ubyte.gz",
+    "train_labels": "train-labels-idx1-ubyte.gz",
+    "test_images": "t10k-images-idx{}-ubyte.gz",
+    "test_labels": "t10k-labels-idx1-ubyte.gz",
+}
+DIGESTS = "SHA256SUMS"
+UNSIGNED_BYTE = 8  # IDX type code
+
+
+class DataError(ValueError):
+    """A data set that cannot be used; the message says what to put where."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """Part of a data set.
+
+    Attributes:
+        inputs: Normalised, flattened images, float32, shape (sample, pixel).
+        labels: Class of each image, int64, shape (sample,).
+    """
+
+    inputs: NDArray[np.float32]
+    labels: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """Pixels (0 to 255) map to (pixel / 255 - mean) / std."""
+
+    mean: float
+    std: float
+
+    def apply(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Flatten and normalise images of shape (sample, ...) to (sample, pixel)."""
+        inputs = images.reshape(len(images), -1).astype(np.float32)
+        inputs *= np.float32(1 / (255 * self.std))
+        inputs -= np.float32(self.mean / self.std)
+        return inputs
+
+
+def folder(root: Path, name: str) -> Path:
+    """Where the IDX files of a data set lie."""
+    return root / name.lower()
+
+
+def idx_paths(directory: Path) -> dict[str, Path]:
+    """Paths of a data set's four IDX files, gzipped or not.
+
+    Raises:
+        DataError: A file is missing.
+    """
+    return {part: _find(directory, pattern) for part, pattern in IDX_FILES.items()}
+
+
+def load_train(directory: Path) -> Split:
+    """Read the training set, normalised by its own mean and standard deviation.
+
+    Args:
+        directory: Folder with the four IDX files and, if digests are to be checked, SHA256SUMS.
+
+    Raises:
+        DataError: A file is missing, damaged, or does not match its digest.
+    """
+    paths = idx_paths(directory)
+    images = _read_idx(paths["train_images"])
+    return _split(images, paths["train_labels"], _normalisation(images))
+
+
+def load_test(directory: Path) -> Split:
+    """Read the test set, normalised like the training set; raises as ``load_train``."""
+    paths = idx_paths(directory)
+    normalisation = _normalisation(_read_idx(paths["train_images"]))
+    return _split(_read_idx(paths["test_images"]), paths["test_labels"], normalisation)
+
+
+def _normalisation(images: NDArray[np.uint8]) -> Normalisation:
+    """Mean and standard deviation to four decimals, as they are usually quoted (.1307, .3081)."""
+    total = int(images.sum(dtype=np.uint64))
+    squares = sum(int(np.square(part, dtype=np.uint16).sum(dtype=np.uint64)) for part in images)
+    mean = total / images.size
+    variance = squares / images.size - mean**2  # exact sums of integers: nothing cancels
+    return Normalisation(round(mean / 255, 4), round(math.sqrt(variance) / 255, 4))
+
+
+def _split(images: NDArray[np.uint8], labels_path: Path, normalisation: Normalisation) -> Split:
+    labels = _read_idx(labels_path)
+    if labels.ndim != 1 or len(labels) != len(images):
+        raise DataError(
+            f"{labels_path} has the shape {labels.shape}, expected one label for each of the "
+            f"{len(images)} images beside it"
+        )
+    return Split(normalisation.apply(images), labels.astype(np.int64))
+
+
+def _find(directory: Path, pattern: str) -> Path:
+    """The one file of a pattern, where {} stands for the number of dimensions."""
+    name = pattern.format("[1-4]")
+    found = sorted([*directory.glob(name), *directory.glob(name.removesuffix(".gz"))])
+    if not found:
+        raise DataError(
+            f"{directory / pattern.format(3)} is missing; put the four IDX files of the data set "
+            f"into {directory}, or let torchvision download it where there is a network"
+        )
+    return found[0]
+
+
+def _read_idx(path: Path) -> NDArray[np.uint8]:
+    """Read an IDX file of unsigned bytes after checking its digest.
+
+    Raises:
+        DataError: The file does not match its digest, or is not what its header says.
+    """
+    content = path.read_bytes()
+    _check_digest(path, content)
+    if path.suffix == ".gz":
+        try:
+            content = gzip.decompress(content)
+        except (OSError, EOFError, zlib.error) as error:
+            raise DataError(
+                f"{path} is not a complete gzip file ({error}); fetch it again"
+            ) from error
+    return _parse_idx(path, content)
+
+
+def _parse_idx(path: Path, content: bytes) -> NDArray[np.uint8]:
+    if len(content) < 4 or content[:3] != bytes([0, 0, UNSIGNED_BYTE]):
+        raise DataError(
+            f"{path} starts with {content[:4].hex() or 'nothing'}, expected the magic number of "
+            "an IDX file of unsigned bytes (000008..); fetch it again"
+        )
+    dimensions = content[3]
+    header = 4 + 4 * dimensions
+    if len(content) < header:
+        raise DataError(f"{path} ends within its header; fetch it again")
+    shape = struct.unpack(f">{dimensions}I", content[4:header])
+    expected = int(np.prod(shape, dtype=object))
+    if len(content) - header != expected:
+        raise DataError(
+            f"{path} holds {len(content) - header} values, but its header announces {expected}; "
+            "fetch it again"
+        )
+    return np.frombuffer(content, np.uint8, offset=header).reshape(shape)
+
+
+def _check_digest(path: Path, content: bytes) -> None:
+    """Compare with the entry in SHA256SUMS beside the file, if there is one."""
+    sums = path.with_name(DIGESTS)
+    if not sums.exists():
+        return
+    expected = dict(line.split()[::-1] for line in sums.read_text().splitlines())
+    found = hashlib.sha256(content).hexdigest()
+    if path.name in expected and expected[path.name] != found:
+        raise DataError(
+            f"{path} has the SHA-256 {found}, but {sums} says {expected[path.name]}; "
+            "fetch the file again"
+        )
+
+
+def download(name: str, directory: Path) -> None:
+    """Fetch a data set through torchvision and keep it as IDX files with their digests.
+
+    Args:
+        name: Class of ``torchvision.datasets``, for example CIFAR10.
+        directory: Where the IDX files go.
+
+    Raises:
+        DataError: torchvision does not know the data set, or cannot reach it.
+    """
+    from torchvision import datasets  # two seconds that only a download needs to wait
+
+    dataset = getattr(datasets, name, None)
+    if not (isinstance(dataset, type) and issubclass(dataset, datasets.VisionDataset)):
+        raise DataError(f"data.name is {name!r}, expected a data set that torchvision has")
+    parts: dict[str, NDArray[np.uint8]] = {}
+    for split, train in (("train", True), ("test", False)):
+        images, labels = _fetch(dataset, directory, train=train)
+        parts[f"{split}_images"], parts[f"{split}_labels"] = images, labels
+    _write_idx(parts, directory)
+
+
+def _fetch(
+    dataset: Any,  # noqa: ANN401 - torchvision's classes share no typed constructor
+    directory: Path,
+    *,
+    train: bool,
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    try:
+        source = dataset(directory / "download", train=train, download=True)
+    except (RuntimeError, OSError) as error:
+        raise DataError(
+            f"{dataset.__name__} is neither in {directory} nor can torchvision download it "
+            f"({error}); put its IDX files into {directory} under the names "
+            f"{', '.join(pattern.format(3) for pattern in IDX_FILES.values())}"
+        ) from error
+    return np.asarray(source.data, np.uint8), np.asarray(source.targets, np.uint8)
+
+
+def _write_idx(parts: Mapping[str, NDArray[np.uint8]], directory: Path) -> None:
+    sums = []
+    for part, values in parts.items():
+        path = directory / IDX_FILES[part].format(values.ndim)
+        header = bytes([0, 0, UNSIGNED_BYTE, values.ndim]) + struct.pack(
+            f">{values.ndim}I", *values.shape
+        )
+        content = gzip.compress(header + values.tobytes(), mtime=0)
+        replace_file(path, content)
+        sums.append(f"{hashlib.sha256(content).hexdigest()}  {path.name}\n")
+    replace_file(directory / DIGESTS, "".join(sums).encode())
