@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from gradatlas.errors import InputError
 from gradatlas.model import Architecture
 from gradatlas.provenance import file_digest, replace_file
 
 
-class CheckpointError(ValueError):
+class CheckpointError(InputError):
     """A checkpoint that cannot be used; the message names the file and what is wrong with it."""
 
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
@@ -11,8 +11,11 @@ import yaml
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import best_match
 
+from gradatlas.errors import InputError
+from gradatlas.provenance import mapping_digest
 
-class ConfigurationError(ValueError):
+
+class ConfigurationError(InputError):
     """A value of the configuration that cannot be used; the message names key, value and remedy."""
 
 
@@ -55,6 +58,51 @@ class Experiment:
     parameter: str
     trials_per_job: int
     protocols: Mapping[str, Protocol]
+
+    def collection(self, protocol: str) -> "Collection":
+        """What determines the tensors of a protocol at a given epoch, batch size and trial."""
+        chosen = self.protocols[protocol]
+        return Collection(
+            seed=self.seed,
+            dataset=self.dataset,
+            hidden=self.hidden,
+            training_batch_size=self.training.batch_size,
+            training_learning_rate=self.training.learning_rate,
+            training_momentum=self.training.momentum,
+            parameter=self.parameter,
+            protocol=protocol,
+            update=chosen.update,
+            learning_rate=chosen.learning_rate,
+            samples_per_trial=chosen.samples_per_trial,
+            sample_sets=chosen.sample_sets,
+        )
+
+
+@dataclass(frozen=True)
+class Collection:
+    """The part of an experiment that determines the tensors of one protocol.
+
+    Numbers of trials, batch sizes and checkpoints are not part of it: an experiment can grow by
+    them without touching what is already collected.
+    """
+
+    seed: int
+    dataset: str
+    hidden: tuple[int, ...]
+    training_batch_size: int
+    training_learning_rate: float
+    training_momentum: float
+    parameter: str
+    protocol: str
+    update: Literal["sgd", "none"]
+    learning_rate: float
+    samples_per_trial: int
+    sample_sets: int | None
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 that two shards share if they belong to one experiment and protocol."""
+        return mapping_digest(asdict(self))
 
 
 def read_experiment(config: Mapping[str, Any], schema: Path) -> Experiment:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gradatlas.errors import InputError
 from gradatlas.provenance import replace_file
 
 IDX_FILES = {
@@ -25,7 +26,7 @@ DIGESTS = "SHA256SUMS"
 UNSIGNED_BYTE = 8  # IDX type code
 
 
-class DataError(ValueError):
+class DataError(InputError):
     """A data set that cannot be used; the message says what to put where."""
 
 

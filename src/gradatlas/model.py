@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from gradatlas.data import Split
 from gradatlas.sampling import Stream, random_bits
 
 if TYPE_CHECKING:
@@ -40,6 +41,11 @@ class Architecture:
             shapes[f"{name}.weight"] = shape
             shapes[f"{name}.bias"] = shape[:1]
         return shapes
+
+
+def architecture_of(split: Split, hidden: tuple[int, ...]) -> Architecture:
+    """The perceptron that fits a data set: one input a pixel, one output a class."""
+    return Architecture(split.inputs.shape[1], hidden, int(split.labels.max()) + 1)
 
 
 def initial_parameters(architecture: Architecture, seed: int) -> dict[str, NDArray[np.float32]]:

@@ -1,24 +1,36 @@
 """One training run: plain minibatch SGD, one trajectory, deterministic from its seed."""
 
-from collections.abc import Iterator
+import json
+import math
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 from tqdm import tqdm
 
+from gradatlas.checkpoint import save_checkpoint
 from gradatlas.configuration import Training
-from gradatlas.data import Split
-from gradatlas.model import Architecture, initial_parameters, logits
+from gradatlas.data import Split, load_test, load_train
+from gradatlas.device import resolve_device
+from gradatlas.errors import InputError
+from gradatlas.model import architecture_of, initial_parameters, logits
+from gradatlas.provenance import code_commit, library_versions, replace_file
 from gradatlas.sampling import Stream, permutation
 
 PIECE = 256  # samples of a training batch that one thread differentiates
 EVALUATION_PIECE = 5000
+
+
+class TrainingError(InputError):
+    """A training run that diverged."""
 
 
 @dataclass(frozen=True)
@@ -88,11 +100,6 @@ def train(
             )
 
 
-def architecture_of(train_split: Split, hidden: tuple[int, ...]) -> Architecture:
-    """The perceptron that fits a data set: one input a pixel, one output a class."""
-    return Architecture(train_split.inputs.shape[1], hidden, int(train_split.labels.max()) + 1)
-
-
 @dataclass(frozen=True)
 class _Data:
     """A split on the device that trains: inputs (sample, pixel) and labels (sample,)."""
@@ -146,3 +153,73 @@ def _score(weights: dict[str, Tensor], piece: _Data) -> tuple[float, float]:
     outputs = logits(weights, piece.inputs)
     loss = cross_entropy(outputs, piece.labels, reduction="sum").item()
     return loss, (outputs.argmax(dim=1) == piece.labels).sum().item()
+
+
+def run(
+    data: Path,
+    checkpoints: Mapping[int, Path],
+    table: Path,
+    *,
+    hidden: tuple[int, ...],
+    settings: Training,
+    seed: int,
+    device: str,
+    threads: int,
+) -> None:
+    """Train once and write every checkpoint and the table of all epochs.
+
+    Args:
+        data: Folder of the data set's IDX files.
+        checkpoints: Target file of each epoch to keep.
+        table: CSV with one row an epoch, from 0, the untrained network.
+        hidden: Units of each hidden layer.
+        settings: The training run.
+        seed: See ``train``.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        threads: See ``train``.
+
+    Raises:
+        InputError: Data set or device cannot be used, or the weights stopped being finite.
+    """
+    device = resolve_device(device)
+    facts = {"seed": seed, "dataset": data.name, "hidden": hidden, "device": device}
+    rows = []
+    for epoch in train(
+        load_train(data),
+        load_test(data),
+        hidden,
+        settings,
+        seed=seed,
+        device=device,
+        threads=threads,
+    ):
+        _check_finite(epoch, settings)
+        rows.append(_row(epoch))
+        if epoch.number in checkpoints:
+            metadata = _metadata({**facts, "training": asdict(settings), **rows[-1]})
+            save_checkpoint(checkpoints[epoch.number], epoch.weights, metadata)
+    replace_file(table, pd.DataFrame(rows).to_csv(index=False).encode())
+
+
+def _row(epoch: Epoch) -> dict[str, float]:
+    return {
+        "epoch": epoch.number,
+        "train_loss": epoch.train.loss,
+        "train_accuracy": epoch.train.accuracy,
+        "test_loss": epoch.test.loss,
+        "test_accuracy": epoch.test.accuracy,
+    }
+
+
+def _metadata(facts: Mapping[str, object]) -> dict[str, str]:
+    """Facts as safetensors keeps them, text by name; JSON, so that they read back."""
+    provenance = {"code_commit": code_commit(), "library_versions": library_versions()}
+    return {name: json.dumps(value) for name, value in {**facts, **provenance}.items()}
+
+
+def _check_finite(epoch: Epoch, settings: Training) -> None:
+    if not math.isfinite(epoch.train.loss):
+        raise TrainingError(
+            f"training diverged in epoch {epoch.number} (loss {epoch.train.loss}); "
+            f"training.learning_rate is {settings.learning_rate}, lower it"
+        )

@@ -1,0 +1,31 @@
+"""Gradient Atlas: checkpoints -> gradients -> statistics -> figures."""
+
+from pathlib import Path
+
+from snakemake.utils import min_version
+
+min_version("9.14")
+
+
+# A folder of its own (--directory) need not bring a configuration.
+own_config = Path("config.yaml")
+
+
+configfile: own_config if own_config.exists() else workflow.source_path("config.yaml")
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/train.smk"
+include: "workflow/rules/collect.smk"
+include: "workflow/rules/archive.smk"
+
+
+localrules:
+    all,
+
+
+rule all:
+    default_target: True
+    input:
+        "results/gradients.h5",
+        "results/training.csv",

@@ -1,0 +1,17 @@
+"""Show all shards as one file."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gradatlas.archive.atlas import build_atlas
+from gradatlas.jobs import job
+
+if TYPE_CHECKING:
+    from snakemake.script import snakemake
+
+with job(snakemake.log[0]):
+    build_atlas(
+        Path(snakemake.output[0]),
+        [Path(shard) for shard in snakemake.input.shards],
+        dict(zip(snakemake.params.epochs, map(Path, snakemake.input.checkpoints), strict=True)),
+    )

@@ -1,0 +1,13 @@
+"""Fetch the data set through torchvision."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gradatlas.data import download
+from gradatlas.jobs import job
+
+if TYPE_CHECKING:
+    from snakemake.script import snakemake
+
+with job(snakemake.log[0]):
+    download(snakemake.params.name, Path(snakemake.params.folder))

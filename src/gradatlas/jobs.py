@@ -1,0 +1,37 @@
+"""How a job of the workflow reports: what it did to its log, what went wrong in one sentence."""
+
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from gradatlas.errors import InputError
+
+logger = logging.getLogger("gradatlas")
+
+
+@contextmanager
+def job(log: str) -> Iterator[logging.Logger]:
+    """Run a job's work, with a log file of its own.
+
+    An error the user can mend ends the process with one sentence on the terminal and in the log;
+    any other error goes on, with its traceback in the log as well.
+
+    Args:
+        log: Path of the log file.
+    """
+    Path(log).parent.mkdir(parents=True, exist_ok=True)
+    logging.basicConfig(
+        filename=log, filemode="w", level=logging.INFO, format="%(asctime)s %(message)s"
+    )
+    try:
+        logger.info("started")
+        yield logger
+        logger.info("finished")
+    except (InputError, OSError) as error:
+        logger.error("%s", error)
+        sys.exit(f"error: {error}")
+    except Exception:
+        logger.exception("failed")
+        raise

@@ -1,0 +1,48 @@
+"""Trials through the engine: one job a shard."""
+
+from dataclasses import asdict
+
+
+rule collect:
+    input:
+        # What determines the checkpoint is in the parameters and the code below, so that a
+        # further checkpoint, for which training runs again, recollects nothing.
+        checkpoint=ancient(checkpoint("{epoch}")),
+        data=DATA_FILES,
+        code=code(
+            "collect",
+            "archive.atomic",
+            "archive.errors",
+            "archive.layout",
+            "archive.seal",
+            "archive.shard",
+            "checkpoint",
+            "collection",
+            "configuration",
+            "data",
+            "device",
+            "engine",
+            "engine.factors",
+            "engine.layered",
+            "engine.one_hidden_layer",
+            "errors",
+            "jobs",
+            "model",
+            "provenance",
+            "sampling",
+            "sharding",
+            "training",
+            "trials",
+        ),
+    output:
+        "results/gradients/{protocol}/epoch{epoch}/batch{batch_size}/trials{first}-{last}.h5",
+    log:
+        "results/logs/collect/{protocol}/epoch{epoch}/batch{batch_size}/trials{first}-{last}.log",
+    benchmark:
+        "results/benchmarks/collect/{protocol}/epoch{epoch}/batch{batch_size}/trials{first}-{last}.tsv"
+    threads: 1
+    params:
+        collection=lambda wildcards: asdict(experiment.collection(wildcards.protocol)),
+        data=DATA,
+    script:
+        "../../scripts/collect.py"
