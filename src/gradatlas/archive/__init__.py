@@ -8,19 +8,24 @@ described in ``docs/archive-format.md``.
 
 from gradatlas.archive.atlas import build_atlas
 from gradatlas.archive.errors import ArchiveError
+from gradatlas.archive.exporting import export
 from gradatlas.archive.layout import ShardAttributes
 from gradatlas.archive.reading import Archive, open, open_shards  # noqa: A004 - archive.open
 from gradatlas.archive.selection import Selection
 from gradatlas.archive.shard import ShardWriter, create_shard
+from gradatlas.archive.verifying import Finding, verify
 
 __all__ = [
     "Archive",
     "ArchiveError",
+    "Finding",
     "Selection",
     "ShardAttributes",
     "ShardWriter",
     "build_atlas",
     "create_shard",
+    "export",
     "open",
     "open_shards",
+    "verify",
 ]

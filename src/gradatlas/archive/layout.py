@@ -26,8 +26,8 @@ LONG_NAMES = {
     "first_loss": "mean loss of the first minibatch",
     "last_loss": "mean loss of the last minibatch",
     "sample_index": "index into the training set of each sample, in processing order",
-    "gradient_checksum": "sum of the 32-bit words of the trial's gradient",
-    "sample_index_checksum": "sum of the trial's sample indices",
+    "gradient_checksum": "weighted sum of the 32-bit words of the trial's gradient",
+    "sample_index_checksum": "weighted sum of the trial's sample indices",
     "trial": "number of the trial",
     "output": "output unit of the layer",
     "input": "input unit of the layer",
@@ -51,6 +51,7 @@ class ShardAttributes:
         learning_rate: Step size of update ``sgd``; 0 where the weights stay.
         parameter: Parameter whose gradient is stored, such as ``last.weight``.
         dataset: Name of the data set.
+        training_samples: Samples of its training set, of which a trial draws without replacement.
         device: Device the trials ran on.
         experiment_digest: SHA-256 of all settings that determine the data, the same for all
             shards of one protocol.
@@ -69,6 +70,7 @@ class ShardAttributes:
     learning_rate: float
     parameter: str
     dataset: str
+    training_samples: int
     device: str
     experiment_digest: str
     code_commit: str
@@ -135,22 +137,6 @@ def sample_index_chunk(samples: int, trials: int, gradient_trials: int) -> tuple
     """Chunk near 1 MB whose trials are a multiple of those of a chunk of the gradient."""
     multiple = max(1, CHUNK_BYTES // (4 * samples) // gradient_trials)
     return (min(trials, multiple * gradient_trials), samples)
-
-
-def checksums(rows: NDArray[np.generic]) -> NDArray[np.uint64]:
-    """Sum of the 32-bit words of each row, the check that Fletcher-32 does not make.
-
-    Fletcher-32 takes the words 0x0000 and 0xFFFF for the same, and a chunk index is under no
-    checksum at all: a row that is another's, or none's, has another sum.
-
-    Args:
-        rows: Contiguous rows of 32-bit values, shape (t, ...).
-
-    Returns:
-        Sums, shape (t,).
-    """
-    words = rows.reshape(len(rows), -1).view(np.uint32)
-    return np.asarray(words.sum(axis=1, dtype=np.uint64))
 
 
 def add_coordinate(

@@ -18,6 +18,7 @@ from gradatlas.archive.sources import (
     check_selection,
     check_source,
     open_hdf5,
+    read_header,
     read_shard,
     read_sources,
 )
@@ -53,14 +54,14 @@ class Archive:
 
     def epochs(self, protocol: str | None = None) -> tuple[int, ...]:
         """Epochs of a protocol's checkpoints; the protocol may be left out if there is one."""
-        chosen = self._matching(protocol=self._one("protocol", protocol))
+        chosen = self.matching(protocol=self._one("protocol", protocol))
         return tuple(dict.fromkeys(item.epoch for item in chosen))
 
     def batch_sizes(self, protocol: str | None = None, epoch: int | None = None) -> tuple[int, ...]:
         """Batch sizes of a protocol and epoch, which may be left out where there is one only."""
         protocol = self._one("protocol", protocol)
         epoch = self._one("epoch", epoch, protocol=protocol)
-        return tuple(item.batch_size for item in self._matching(protocol=protocol, epoch=epoch))
+        return tuple(item.batch_size for item in self.matching(protocol=protocol, epoch=epoch))
 
     def select(
         self,
@@ -82,9 +83,10 @@ class Archive:
         protocol = self._one("protocol", protocol)
         epoch = self._one("epoch", epoch, protocol=protocol)
         batch_size = self._one("batch_size", batch_size, protocol=protocol, epoch=epoch)
-        return self._matching(protocol=protocol, epoch=epoch, batch_size=batch_size)[0]
+        return self.matching(protocol=protocol, epoch=epoch, batch_size=batch_size)[0]
 
-    def _matching(self, **wanted: Any) -> list[Selection]:  # noqa: ANN401 - text or number
+    def matching(self, **wanted: Any) -> list[Selection]:  # noqa: ANN401 - text or number
+        """The selections with these attributes, such as ``protocol="sgd", batch_size=8``."""
         return [
             item
             for item in self.selections
@@ -93,7 +95,7 @@ class Archive:
 
     def _one(self, name: str, wanted: Any, **chosen: Any) -> Any:  # noqa: ANN401 - text or number
         """The wanted value if it is there, the only one if nothing is wanted."""
-        present = list(dict.fromkeys(item.attributes[name] for item in self._matching(**chosen)))
+        present = list(dict.fromkeys(item.attributes[name] for item in self.matching(**chosen)))
         if wanted in present:
             return wanted
         if wanted is None and len(present) == 1:
@@ -122,7 +124,7 @@ class Archive:
 
         protocol = self._one("protocol", protocol)
         epoch = self._one("epoch", epoch, protocol=protocol)
-        return archive_dataset(self._matching(protocol=protocol, epoch=epoch))
+        return archive_dataset(self.matching(protocol=protocol, epoch=epoch))
 
 
 def open(path: str | os.PathLike[str]) -> Archive:  # noqa: A001 - gradatlas.open(path) reads well
@@ -138,16 +140,24 @@ def open(path: str | os.PathLike[str]) -> Archive:  # noqa: A001 - gradatlas.ope
         OSError: If a file is missing, a directory or unreadable.
         ArchiveError: If it is no archive, damaged, of a newer format, or a shard is not its own.
     """
-    path = Path(path)
-    check_seal(path)
+    archive = read_archive(Path(path))
+    if archive.kind == "atlas":
+        for source in archive.sources:
+            check_source(archive.path, source)
+    return archive
+
+
+def read_archive(path: Path) -> Archive:
+    """Open a file without a look at the shards an atlas refers to; otherwise as ``open``."""
+    sha256 = check_seal(path)
     with open_hdf5(path) as file:
-        kind = file.attrs["kind"]
         attributes = {name: plain(value) for name, value in file.attrs.items()}
-        if kind == "shard":
-            selections, sources = _read_shard(path)
+        if attributes["kind"] == "shard":
+            shard = read_header(path, file, sha256)
+            selections, sources = [join_shards([shard])], [shard.source(path.parent)]
         else:
-            selections, sources = _read_groups(path, kind, file)
-    return Archive(path, kind, attributes, selections, sources)
+            selections, sources = _read_groups(path, attributes["kind"], file)
+    return Archive(path, attributes["kind"], attributes, tuple(selections), tuple(sources))
 
 
 def open_shards(paths: Sequence[Path]) -> Selection:
@@ -163,10 +173,11 @@ def open_shards(paths: Sequence[Path]) -> Selection:
     """
     if not paths:
         raise ArchiveError("no shards were given, expected at least one")
-    return _join_shards([read_shard(Path(path)) for path in paths])
+    return join_shards([read_shard(Path(path)) for path in paths])
 
 
-def _join_shards(shards: Sequence[StoredShard]) -> Selection:
+def join_shards(shards: Sequence[StoredShard]) -> Selection:
+    """The selection that shards of one protocol, epoch and batch size make up."""
     ordered = check_selection(shards)
     return Selection(
         attributes=encode_attributes(ordered[0].attributes),
@@ -175,14 +186,7 @@ def _join_shards(shards: Sequence[StoredShard]) -> Selection:
     )
 
 
-def _read_shard(path: Path) -> tuple[tuple[Selection, ...], tuple[Source, ...]]:
-    shard = read_shard(path)
-    return (_join_shards([shard]),), (shard.source(path.parent),)
-
-
-def _read_groups(
-    path: Path, kind: str, file: h5py.File
-) -> tuple[tuple[Selection, ...], tuple[Source, ...]]:
+def _read_groups(path: Path, kind: str, file: h5py.File) -> tuple[list[Selection], list[Source]]:
     selections: list[Selection] = []
     sources: list[Source] = []
     for protocol in file.values():
@@ -191,7 +195,7 @@ def _read_groups(
             sources += members
             selections += _read_group(path, kind, group, members)
     selections.sort(key=lambda item: (item.protocol, item.epoch, item.batch_size))
-    return tuple(selections), tuple(sources)
+    return selections, sources
 
 
 def _read_group(
@@ -205,7 +209,7 @@ def _read_group(
             segments = [Segment(path, group.name, index, trials)]
         else:
             segments = [
-                Segment(check_source(path, source), "/", None, source.trials)
+                Segment(path.resolve().parent / source.path, "/", None, source.trials)
                 for source in sources
                 if source.batch_size == batch_size
             ]

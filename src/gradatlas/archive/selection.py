@@ -12,8 +12,10 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from gradatlas.archive.checksums import row_checksums
+from gradatlas.archive.chunks import read_rows
 from gradatlas.archive.errors import ArchiveError
-from gradatlas.archive.layout import CHECKSUMS, SCALARS, checksums, gradient_chunk
+from gradatlas.archive.layout import CHECKSUMS, SCALARS, gradient_chunk
 from gradatlas.sharding import TrialRange
 
 if TYPE_CHECKING:
@@ -39,8 +41,14 @@ class Segment:
     batch: int | None
     trials: TrialRange
 
-    def read(self, name: str, first: int, last: int) -> NDArray[Any]:
+    def read(self, name: str, first: int, last: int, *, check_chunks: bool = False) -> NDArray[Any]:
         """Rows of trials ``first`` to ``last`` (included) of a dataset, checked.
+
+        Args:
+            name: Name of the dataset.
+            first: Number of the first trial.
+            last: Number of the last trial.
+            check_chunks: Whether to compare HDF5's checksums of chunks as well as those of trials.
 
         Raises:
             ArchiveError: If the file is damaged.
@@ -50,10 +58,10 @@ class Segment:
         try:
             with h5py.File(self.path, "r", rdcc_nbytes=0) as file:
                 group = file[self.group]
-                rows = self._rows(group, name, start, stop)
-                if name in CHECKSUMS:
-                    expected = self._rows(group, CHECKSUMS[name], start, stop)
-                    self._check(name, rows, expected)
+                if name not in CHECKSUMS:
+                    return self._column(group[name], start, stop)
+                rows = read_rows(group[name], start, stop, self.batch, check_chunks=check_chunks)
+                self._check(name, rows, self._column(group[CHECKSUMS[name]], start, stop))
         except FileNotFoundError as error:
             raise FileNotFoundError(f"{self.path} is gone since it was opened") from error
         except (OSError, KeyError) as error:
@@ -63,12 +71,12 @@ class Segment:
             ) from error
         return rows
 
-    def _rows(self, group: h5py.Group, name: str, start: int, stop: int) -> NDArray[Any]:
+    def _column(self, column: h5py.Dataset, start: int, stop: int) -> NDArray[Any]:
         rows = slice(start, stop)
-        return np.asarray(group[name][rows if self.batch is None else (self.batch, rows)])
+        return np.asarray(column[rows if self.batch is None else (self.batch, rows)])
 
     def _check(self, name: str, rows: NDArray[Any], expected: NDArray[np.uint64]) -> None:
-        wrong = np.flatnonzero(checksums(rows) != expected)
+        wrong = np.flatnonzero(row_checksums(rows) != expected)
         if wrong.size:
             raise ArchiveError(
                 f"{self.path} is damaged: {name} of trial {self.trials.first + wrong[0]} does not "

@@ -10,13 +10,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from gradatlas.archive.atomic import NewFile, create_file
+from gradatlas.archive.checksums import row_checksums
+from gradatlas.archive.chunks import write_rows
 from gradatlas.archive.errors import ArchiveError
 from gradatlas.archive.layout import (
     CHECKSUMS,
     SCALARS,
     ShardAttributes,
     add_coordinate,
-    checksums,
     describe,
     dimension_names,
     encode_attributes,
@@ -50,8 +51,8 @@ class _ChunkedRows:
         if self._filled == 0:
             return
         rows = self._rows[: self._filled]
-        self._dataset[self._written : self._written + self._filled] = rows
-        self.checksums.append(checksums(rows))
+        write_rows(self._dataset, self._written, rows)
+        self.checksums.append(row_checksums(rows))
         self._written += self._filled
         self._filled = 0
 

@@ -19,7 +19,7 @@ from gradatlas.archive.layout import (
 from gradatlas.archive.seal import check_seal
 from gradatlas.sharding import TrialRange
 
-SAME_EVERYWHERE = ("seed", "dataset", "parameter")
+SAME_EVERYWHERE = ("seed", "dataset", "training_samples", "parameter")
 SAME_IN_PROTOCOL = (
     "update",
     "learning_rate",
@@ -126,14 +126,25 @@ def read_shard(path: Path) -> StoredShard:
     with open_hdf5(path) as file:
         if file.attrs["kind"] != "shard":
             raise ArchiveError(f"{path} is an {file.attrs['kind']}, expected a shard")
-        return StoredShard(
-            path=path,
-            attributes=decode_attributes(file.attrs),
-            trials=TrialRange(plain(file.attrs["first_trial"]), plain(file.attrs["last_trial"])),
-            shape=file["gradient"].shape[1:],
-            size=path.stat().st_size,
-            sha256=sha256,
-        )
+        return read_header(path, file, sha256)
+
+
+def read_header(path: Path, file: h5py.File, sha256: str) -> StoredShard:
+    """What an open shard holds.
+
+    Args:
+        path: The file.
+        file: The same, open.
+        sha256: Digest of its structure.
+    """
+    return StoredShard(
+        path=path,
+        attributes=decode_attributes(file.attrs),
+        trials=TrialRange(plain(file.attrs["first_trial"]), plain(file.attrs["last_trial"])),
+        shape=file["gradient"].shape[1:],
+        size=path.stat().st_size,
+        sha256=sha256,
+    )
 
 
 def open_hdf5(path: Path) -> h5py.File:
@@ -232,11 +243,8 @@ def read_sources(group: h5py.Group) -> list[Source]:
     return sources
 
 
-def check_source(atlas: Path, source: Source) -> Path:
+def check_source(atlas: Path, source: Source) -> None:
     """Check that a source is there and is the shard the atlas was built from, its data unread.
-
-    Returns:
-        Path of the shard.
 
     Raises:
         OSError: If it is missing or unreadable.
@@ -252,7 +260,14 @@ def check_source(atlas: Path, source: Source) -> Path:
         )
     if check_seal(path) != source.sha256:
         raise ArchiveError(
-            f"{path} is not the shard that {atlas} was built from; restore that shard, or build "
-            "the atlas again"
+            f"{path} is not the shard that {atlas} was built from: {_contents(path)}; restore that "
+            "shard, or build the atlas again"
         )
-    return path
+
+
+def _contents(path: Path) -> str:
+    """What a shard holds, in words."""
+    shard = read_shard(path)
+    names = ("protocol", "epoch", "batch_size", "seed", "checkpoint_sha256")
+    facts = ", ".join(f"{name} {getattr(shard.attributes, name)}" for name in names)
+    return f"it holds {facts}, trials {shard.trials}"

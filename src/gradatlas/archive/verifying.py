@@ -1,0 +1,115 @@
+"""Read an archive through and list everything that is wrong with it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tqdm import tqdm
+
+from gradatlas.archive.errors import ArchiveError
+from gradatlas.archive.layout import CHECKSUMS, SCALARS
+from gradatlas.archive.reading import Archive, read_archive
+from gradatlas.archive.selection import Segment
+from gradatlas.archive.sources import check_source
+from gradatlas.provenance import file_digest
+from gradatlas.sharding import TrialRange
+
+_TRIALS_AT_ONCE = 25
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that is wrong with an archive.
+
+    Attributes:
+        where: The file.
+        what: One sentence that names the place and what to do.
+    """
+
+    where: Path
+    what: str
+
+
+def verify(path: Path, *, progress: bool = False) -> list[Finding]:
+    """Read a shard, an atlas with all its shards, or an export through.
+
+    Checked are the seal of every file, the checksums of every chunk and of every trial, and for an
+    atlas that every shard is there and is the one it was built from, and that the checkpoints
+    are those the shards were collected from.
+
+    Args:
+        path: The file.
+        progress: Whether to draw a progress bar on standard error.
+
+    Returns:
+        What was found, nothing if the archive is sound.
+    """
+    path = Path(path)
+    try:
+        archive = read_archive(path)
+    except (ArchiveError, OSError) as error:
+        return [_finding(path, error)]
+    findings = [*_check_sources(archive), *_check_checkpoints(archive)]
+    unusable = {finding.where for finding in findings}
+    segments = [
+        segment
+        for selection in archive.selections
+        for segment in selection.segments
+        if segment.path not in unusable
+    ]
+    trials = sum(len(segment.trials) for segment in segments)
+    with tqdm(total=trials, desc="verify", unit="trial", disable=not progress) as bar:
+        for segment in segments:
+            for part in _parts(segment.trials):
+                findings += _check_rows(segment, part)
+                bar.update(len(part))
+    return findings
+
+
+def _check_sources(archive: Archive) -> Iterator[Finding]:
+    if archive.kind != "atlas":
+        return
+    for source in archive.sources:
+        try:
+            check_source(archive.path, source)
+        except (ArchiveError, OSError) as error:
+            yield _finding(archive.path.resolve().parent / source.path, error)
+
+
+def _check_checkpoints(archive: Archive) -> Iterator[Finding]:
+    """Compare the checkpoints of an atlas with those its shards were collected from."""
+    digests = {
+        str(item.attributes["checkpoint"]): str(item.attributes["checkpoint_sha256"])
+        for item in archive.selections
+        if "checkpoint" in item.attributes and archive.kind == "atlas"
+    }
+    for name, expected in digests.items():
+        path = archive.path.resolve().parent / name
+        try:
+            digest = file_digest(path)
+        except OSError as error:
+            yield Finding(path, f"{path} cannot be read ({error.strerror}); restore the checkpoint")
+            continue
+        if digest != expected:
+            yield Finding(
+                path,
+                f"{path} is not the checkpoint the shards were collected from: its SHA-256 is "
+                f"{digest}, expected {expected}; restore it",
+            )
+
+
+def _parts(trials: TrialRange) -> Iterator[TrialRange]:
+    for first in range(trials.first, trials.last + 1, _TRIALS_AT_ONCE):
+        yield TrialRange(first, min(first + _TRIALS_AT_ONCE - 1, trials.last))
+
+
+def _check_rows(segment: Segment, trials: TrialRange) -> Iterator[Finding]:
+    for name in (*CHECKSUMS, *SCALARS):
+        try:
+            segment.read(name, trials.first, trials.last, check_chunks=True)
+        except (ArchiveError, OSError) as error:
+            yield _finding(segment.path, error)
+
+
+def _finding(path: Path, error: Exception) -> Finding:
+    return Finding(path, getattr(error, "strerror", None) or str(error))
