@@ -17,6 +17,7 @@ from pathlib import Path
 
 import h5py
 
+from gradatlas.archive.errors import reworded
 from gradatlas.archive.seal import payload_extents, seal_file
 
 PARTIAL_SUFFIX = ".partial"
@@ -172,4 +173,4 @@ def _failures_named(path: Path) -> Iterator[None]:
 
 def _sentence(error: OSError, path: Path) -> OSError:
     reason = error.strerror or str(error)
-    return type(error)(error.errno, f"{path} could not be written ({reason}); nothing was kept")
+    return reworded(error, f"{path} could not be written ({reason}); nothing was kept")

@@ -13,6 +13,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+FORMAT = "gradatlas"
 FORMAT_VERSION = 1
 CONVENTIONS = "CF-1.11"
 SCALARS = ("path_length", "sum_of_squares", "first_loss", "last_loss")
@@ -113,7 +114,7 @@ def file_attributes(kind: str, title: str) -> dict[str, str | int]:
     return {
         "Conventions": CONVENTIONS,
         "title": title,
-        "format": "gradatlas",
+        "format": FORMAT,
         "format_version": FORMAT_VERSION,
         "kind": kind,
     }

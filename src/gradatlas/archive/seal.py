@@ -11,13 +11,14 @@ import hashlib
 import os
 import struct
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import h5py
 
-from gradatlas.archive.errors import ArchiveError
-from gradatlas.archive.layout import CHECKSUMS
+from gradatlas.archive.errors import ArchiveError, reworded
+from gradatlas.archive.layout import CHECKSUMS, FORMAT, FORMAT_VERSION
 
 MAGIC = b"\x89GRADATLAS SEAL\n"
 SEAL_VERSION = 1
@@ -96,7 +97,7 @@ def _open_readable(path: Path) -> int:
     try:
         descriptor = os.open(path, os.O_RDONLY)
     except OSError as error:
-        raise type(error)(error.errno, f"{path} cannot be opened ({error.strerror})") from error
+        raise reworded(error, f"{path} cannot be opened ({error.strerror})") from error
     if path.is_dir():
         os.close(descriptor)
         raise IsADirectoryError(f"{path} is a directory, expected a shard, an atlas or an export")
@@ -111,6 +112,7 @@ def _check_descriptor(descriptor: int, path: Path) -> str:
     file_size = os.fstat(descriptor).st_size
     footer = os.pread(descriptor, _FOOTER.size, max(0, file_size - _FOOTER.size))
     if len(footer) < _FOOTER.size or not footer.endswith(MAGIC):
+        check_version(path, _stored_version(path))
         raise ArchiveError(
             f"{path} has no seal at its end: it is truncated, was altered after it was written, or "
             "is no file of Gradient Atlas; restore it from a copy or make it again"
@@ -130,6 +132,27 @@ def _check_descriptor(descriptor: int, path: Path) -> str:
         f"{path} is damaged: its structure is not as it was written; restore it from a copy or "
         "make it again"
     )
+
+
+def check_version(path: Path, version: int | None) -> None:
+    """Refuse a file of a newer format version.
+
+    Raises:
+        ArchiveError: If the version is newer than this package knows.
+    """
+    if version is not None and version > FORMAT_VERSION:
+        raise ArchiveError(
+            f"{path} has format version {version}, expected at most {FORMAT_VERSION}; update "
+            "Gradient Atlas to read it"
+        )
+
+
+def _stored_version(path: Path) -> int | None:
+    """Format version of a file that has no seal of ours, as far as HDF5 can tell."""
+    with suppress(OSError, RuntimeError), h5py.File(path, "r") as file:
+        if file.attrs.get("format") == FORMAT:
+            return int(file.attrs["format_version"])
+    return None
 
 
 def _structure_digest(descriptor: int, size: int, payload: Sequence[Extent], table: bytes) -> bytes:

@@ -11,12 +11,11 @@ import numpy as np
 
 from gradatlas.archive.errors import ArchiveError
 from gradatlas.archive.layout import (
-    FORMAT_VERSION,
     ShardAttributes,
     decode_attributes,
     plain,
 )
-from gradatlas.archive.seal import check_seal
+from gradatlas.archive.seal import check_seal, check_version
 from gradatlas.sharding import TrialRange
 
 SAME_EVERYWHERE = ("seed", "dataset", "training_samples", "parameter")
@@ -151,17 +150,11 @@ def open_hdf5(path: Path) -> h5py.File:
     """Open a sealed file and check that this version can read it.
 
     Raises:
-        ArchiveError: If it is another kind of HDF5 file, or of a newer format version.
+        ArchiveError: If it is of a newer format version.
     """
     file = h5py.File(path, "r", rdcc_nbytes=0)
-    version = plain(file.attrs.get("format_version", 0))
-    if file.attrs.get("format") == "gradatlas" and version == FORMAT_VERSION:
-        return file
-    file.close()
-    raise ArchiveError(
-        f"{path} has format version {version}, expected {FORMAT_VERSION}; a newer version of "
-        "Gradient Atlas reads it"
-    )
+    check_version(path, plain(file.attrs["format_version"]))
+    return file
 
 
 def check_provenance(shards: Sequence[StoredShard]) -> None:

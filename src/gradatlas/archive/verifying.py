@@ -112,4 +112,4 @@ def _check_rows(segment: Segment, trials: TrialRange) -> Iterator[Finding]:
 
 
 def _finding(path: Path, error: Exception) -> Finding:
-    return Finding(path, getattr(error, "strerror", None) or str(error))
+    return Finding(path, str(error))

@@ -1,0 +1,168 @@
+"""The command line: gradatlas info, verify and export."""
+
+import argparse
+import json
+import math
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from tqdm import tqdm
+
+from gradatlas import archive
+from gradatlas.archive import Archive, Selection
+from gradatlas.errors import InputError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        arguments: Arguments, those of the process by default.
+
+    Returns:
+        Exit status: 0 all is well, 1 something is wrong with a file; argparse exits with 2 on
+        wrong usage.
+    """
+    options = _parser().parse_args(arguments)
+    try:
+        status = int(options.run(options))
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader of our output is gone; without this, Python complains when it exits.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    except (InputError, OSError) as error:
+        print(f"gradatlas: {error}", file=sys.stderr)
+        return 1
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="gradatlas", description="Look at, check and copy archives of gradients."
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    info = commands.add_parser("info", help="show what a shard, an atlas or an export holds")
+    info.add_argument("file", type=Path, metavar="FILE")
+    info.add_argument("--json", action="store_true", help="as JSON")
+    info.set_defaults(run=_info)
+
+    verify = commands.add_parser(
+        "verify", help="read everything and compare it with its checksums; status 1 if it is wrong"
+    )
+    verify.add_argument("file", type=Path, metavar="FILE")
+    verify.set_defaults(run=_verify)
+
+    export = commands.add_parser("export", help="copy into one self-contained file")
+    export.add_argument("atlas", type=Path, metavar="ATLAS")
+    export.add_argument("target", type=Path, metavar="FILE")
+    export.add_argument("--protocol", help="copy this protocol only")
+    export.add_argument("--epoch", type=int, help="copy this epoch only")
+    export.add_argument("--batch-size", type=int, help="copy this batch size only")
+    export.add_argument("--compress", action="store_true", help="shuffle and gzip the tensors")
+    export.set_defaults(run=_export)
+    return parser
+
+
+def _info(options: argparse.Namespace) -> int:
+    opened = archive.open(options.file)
+    print(json.dumps(_facts(opened), indent=2) if options.json else _table(opened))
+    return 0
+
+
+def _verify(options: argparse.Namespace) -> int:
+    findings = archive.verify(options.file, progress=sys.stderr.isatty())
+    for finding in findings:
+        print(finding.what)
+    print(f"{options.file}: {_count(len(findings))}")
+    return 1 if findings else 0
+
+
+def _count(findings: int) -> str:
+    if findings == 0:
+        return "complete and undamaged"
+    return "1 thing is wrong" if findings == 1 else f"{findings} things are wrong"
+
+
+def _export(options: argparse.Namespace) -> int:
+    archive.export(
+        options.atlas,
+        options.target,
+        options.protocol,
+        options.epoch,
+        options.batch_size,
+        compress=options.compress,
+        progress=sys.stderr.isatty(),
+    )
+    return 0
+
+
+def _facts(opened: Archive) -> dict[str, Any]:
+    return {
+        "path": str(opened.path),
+        "kind": opened.kind,
+        "format_version": opened.attributes["format_version"],
+        "size": opened.path.stat().st_size,
+        "selections": [_selection_facts(selection) for selection in opened.selections],
+        "sources": [asdict(source) for source in opened.sources],
+    }
+
+
+def _selection_facts(selection: Selection) -> dict[str, Any]:
+    return {
+        **selection.attributes,
+        "first_trial": selection.first,
+        "last_trial": selection.last,
+        "batches_per_trial": selection.batches_per_trial,
+        "shape": selection.shape,
+    }
+
+
+def _table(opened: Archive) -> str:
+    size = opened.path.stat().st_size
+    title = f"{opened.path}: {opened.kind}, format version {opened.attributes['format_version']}"
+    rows = pd.DataFrame([_row(opened, selection) for selection in opened.selections])
+    groups = {(item.protocol, item.epoch): item for item in opened.selections}
+    return "\n".join(
+        [
+            f"{title}, {tqdm.format_sizeof(size, 'B')}",
+            "",
+            rows.to_string(index=False),
+            *(_provenance(selection) for selection in groups.values()),
+        ]
+    )
+
+
+def _row(opened: Archive, selection: Selection) -> dict[str, object]:
+    tensors = 4 * math.prod(selection.shape) * len(selection.trials)
+    key = (selection.protocol, selection.epoch, selection.batch_size)
+    shards = sum((s.protocol, s.epoch, s.batch_size) == key for s in opened.sources)
+    return {
+        "protocol": selection.protocol,
+        "epoch": selection.epoch,
+        "batch size": selection.batch_size,
+        "trials": f"{selection.first}-{selection.last}",
+        "tensor": " x ".join(map(str, selection.shape)),
+        "tensors": tqdm.format_sizeof(tensors, "B"),
+        "shards": shards,
+    }
+
+
+def _provenance(selection: Selection) -> str:
+    """What is the same for all batch sizes of a protocol and epoch."""
+    facts = {
+        name: value
+        for name, value in selection.attributes.items()
+        if name not in ("protocol", "epoch", "batch_size")
+    }
+    width = max(map(len, facts))
+    lines = (f"  {name:{width}}  {value}" for name, value in facts.items())
+    return "\n".join(["", f"{selection.protocol}, epoch {selection.epoch}", *lines])
