@@ -1,0 +1,17 @@
+"""Gather the rows of all batch sizes into one table."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gradatlas.jobs import job
+from gradatlas.tables import gather
+
+if TYPE_CHECKING:
+    from snakemake.script import snakemake
+
+with job(snakemake.log[0]):
+    gather(
+        [Path(row) for row in snakemake.input.rows],
+        Path(snakemake.output.table),
+        Path(snakemake.output.notes),
+    )

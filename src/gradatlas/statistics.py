@@ -1,0 +1,344 @@
+"""One batch size of one protocol and epoch: its statistics with confidence intervals."""
+
+import math
+import zlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradatlas import moments as central
+from gradatlas.archive.reading import open_shards
+from gradatlas.archive.selection import Selection
+from gradatlas.bootstrap import MINIMUM_UNITS, Bootstrap, bootstrap
+from gradatlas.covariance import noise_scale_factor, signal_to_noise
+from gradatlas.description import Description, write_description, write_maps
+from gradatlas.errors import InputError
+from gradatlas.moments import Moments
+from gradatlas.norms import (
+    MINIMUM_TAIL,
+    hill_estimates,
+    hill_tail_index,
+    l_moment_ratios,
+    shape_statistics,
+)
+from gradatlas.scan import Scan, products_with_others, scan
+
+Array = NDArray[np.float64]
+
+# Fewest trials for which an estimator exists at all.
+_MINIMUM_TRIALS = {
+    "std_norm": 2,
+    "relative_std": 2,
+    "skewness": 3,
+    "excess_kurtosis": 4,
+    "l_skewness": 4,
+    "l_kurtosis": 4,
+    "hill_tail_index": MINIMUM_TAIL**2,
+    "total_variance": 2,
+    "gradient_norm_squared": 2,
+    "effective_rank": 4,
+    "gsnr_mean": 2,
+    "gsnr_median": 2,
+    "weight_skewness_median": 3,
+    "weight_excess_kurtosis_median": 4,
+}
+
+
+class StatisticsError(InputError):
+    """Shards that cannot be described together; the message says what to do."""
+
+
+def describe_batch_size(
+    shards: Sequence[Path],
+    largest_batch_shards: Sequence[Path],
+    row: Path,
+    maps: Path,
+    *,
+    max_order: int,
+    resamples: int,
+    confidence: float,
+    seed: int,
+) -> None:
+    """Describe the trials of one protocol, epoch and batch size.
+
+    Args:
+        shards: All shards of the batch size.
+        largest_batch_shards: All shards of the largest batch size of the same protocol and epoch,
+            for the cosine; they may be the same shards.
+        row: JSON file to write: one row of the table of statistics, and why numbers are missing.
+        maps: HDF5 file to write: statistics of each weight, and the scalars of each trial.
+        max_order: Highest order of the moments.
+        resamples: Bootstrap resamples of each interval.
+        confidence: Confidence level of the intervals.
+        seed: The experiment's seed.
+
+    Raises:
+        StatisticsError: The two sets of shards do not have the same trials of the same tensor.
+        OSError: A file cannot be read or written.
+    """
+    selection, reference = open_shards(shards), open_shards(largest_batch_shards)
+    _check_pair(selection, reference)
+    result = scan(selection, reference, max_order)
+    weights = weight_maps(result.moments)
+    trials = _trial_columns(selection, result)
+    settings = Bootstrap(resamples, confidence, _bootstrap_seed(seed, selection))
+    write_description(row, _describe(selection, result, weights, trials, settings))
+    write_maps(maps, selection, weights, trials, _hill_plot(result))
+
+
+def weight_maps(moments: Moments) -> dict[str, Array]:
+    """Statistics of each weight over trials, each of the tensor's shape.
+
+    ``gsnr`` is the gradient signal-to-noise ratio, the unbiased squared mean over the variance,
+    (mean^2 - s^2 / T) / s^2 (Liu et al. 2020, arXiv 2001.07384, equation 2). It may be negative.
+    A weight whose gradient is the same in all trials has NaN where its variance is divided by.
+    """
+    variance = central.variance(moments)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        squared_mean = moments.mean**2 - variance / moments.count
+        return {
+            "mean": moments.mean,
+            "variance": variance,
+            "skewness": central.skewness(moments),
+            "excess_kurtosis": central.excess_kurtosis(moments),
+            **{
+                f"moment_{order}": central.standardised_moment(moments, order)
+                for order in range(5, moments.order + 1)
+            },
+            "gsnr": np.where(variance > 0, squared_mean / variance, np.nan),
+        }
+
+
+def _check_pair(selection: Selection, reference: Selection) -> None:
+    if selection.shape != reference.shape:
+        raise StatisticsError(
+            f"tensors of batch size {reference.batch_size} have shape {reference.shape}, expected "
+            f"{selection.shape} as at batch size {selection.batch_size}; collect both again"
+        )
+    if not np.array_equal(selection.trials, reference.trials):
+        raise StatisticsError(
+            f"batch size {reference.batch_size} has {len(reference.trials)} trials, expected the "
+            f"same {len(selection.trials)} as batch size {selection.batch_size}; collect the rest"
+        )
+
+
+def _bootstrap_seed(seed: int, selection: Selection) -> tuple[int, ...]:
+    """Resamples depend on what is described, never on the order of jobs."""
+    name = zlib.crc32(selection.protocol.encode())
+    return (seed, name, selection.epoch, selection.batch_size)
+
+
+def _noise_scale_obstacle(selection: Selection) -> str | None:
+    """Why the tensors do not tell the noise scale at the checkpoint, None if they do."""
+    if selection.attributes["update"] != "none" and selection.batches_per_trial > 1:
+        return "the weights move during a trial, so its sum is not a gradient at the checkpoint"
+    if selection.sample_sets is not None:
+        return "trials share sample sets, so they are not independent draws"
+    if selection.samples_per_trial >= int(selection.attributes["training_samples"]):
+        return "every trial draws the whole training set, so nothing varies"
+    return None
+
+
+def _trial_columns(selection: Selection, result: Scan) -> dict[str, Array]:
+    columns = {
+        "norm": result.norm,
+        **selection.scalars,
+        "cosine_to_largest_batch": result.cosine,
+    }
+    if _noise_scale_obstacle(selection) is None:
+        columns["product_with_others"] = products_with_others(selection, result)
+    return columns
+
+
+def _hill_plot(result: Scan) -> Array:
+    norms = result.norm[result.finite]
+    return hill_estimates(norms) if len(norms) > 1 and norms.min() > 0 else np.empty(0)
+
+
+def _describe(
+    selection: Selection,
+    result: Scan,
+    weights: Mapping[str, Array],
+    trials: Mapping[str, Array],
+    settings: Bootstrap,
+) -> Description:
+    count, diverged = result.moments.count, int(np.count_nonzero(~result.finite))
+    if count == 0:
+        raise StatisticsError(
+            f"all {len(result.finite)} trials of protocol {selection.protocol}, epoch "
+            f"{selection.epoch}, batch size {selection.batch_size} hold nan or inf; lower the "
+            "protocol's learning_rate"
+        )
+    finite = {name: values[result.finite] for name, values in trials.items()}
+    units = _units(selection)[result.finite]
+    values: dict[str, float] = {
+        "trials": len(result.finite),
+        "diverged_trials": diverged,
+        "samples_per_trial": selection.samples_per_trial,
+        "batches_per_trial": selection.batches_per_trial,
+        **_interval_columns(selection, finite, units, settings),
+        **_norm_columns(finite["norm"], result.moments.order),
+        **_covariance_columns(selection, result),
+        **_weight_columns(weights),
+        **_trial_means(selection, finite),
+    }
+    reasons = {
+        column: _reason(column, selection, count, len(np.unique(units)))
+        for column, value in values.items()
+        if math.isnan(value)
+    }
+    if diverged:
+        reasons["diverged_trials"] = (
+            f"{diverged} of {len(result.finite)} trials hold nan or inf; the other columns "
+            f"describe the {count} that do not"
+        )
+    return Description(selection.protocol, selection.epoch, selection.batch_size, values, reasons)
+
+
+def _units(selection: Selection) -> NDArray[np.int64]:
+    """What is drawn independently: the trial, or the sample set where trials share one."""
+    sets = selection.sample_sets
+    return selection.trials if sets is None else selection.trials % sets
+
+
+def _interval_columns(
+    selection: Selection,
+    finite: Mapping[str, Array],
+    units: NDArray[np.int64],
+    settings: Bootstrap,
+) -> dict[str, float]:
+    """Statistics with intervals, all from the same resamples."""
+    columns = [
+        *("mean_norm", "std_norm", "relative_std", "skewness", "excess_kurtosis"),
+        *("cosine_to_largest_batch", "cancellation"),
+    ]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        cancellation = finite["norm"] / finite["path_length"]
+    averaged = np.stack([finite["cosine_to_largest_batch"], cancellation], axis=1)  # (T, 2)
+    noise = _noise_scale_obstacle(selection) is None
+
+    def statistic(weights: Array) -> Array:
+        parts = [
+            shape_statistics(weights, finite["norm"]),
+            np.moveaxis(weights @ averaged, -1, 0) / weights.sum(axis=-1),
+        ]
+        if noise:
+            squares, products = finite["norm"] ** 2, finite["product_with_others"]
+            parts.append(signal_to_noise(weights, squares, products)[None])
+        return np.concatenate(parts)
+
+    found = bootstrap(statistic, units, settings)
+    ends = np.stack([found.estimate, found.low, found.high], axis=1).tolist()  # (k, 3)
+    values: dict[str, float] = {}
+    for column, (estimate, low, high) in zip(columns, ends[: len(columns)], strict=True):
+        values |= {column: estimate, f"{column}_low": low, f"{column}_high": high}
+    return values | _noise_scale(selection, ends[-1] if noise else [math.nan] * 3)
+
+
+def _noise_scale(selection: Selection, signal: Sequence[float]) -> dict[str, float]:
+    """Noise scale from signal-to-noise ratio, low and high end of its interval.
+
+    The interval is that of the reciprocal, which has no pole; where it reaches 0 the noise scale
+    is unbounded above. A negative estimate is reported as it is.
+    """
+    estimate, low, high = signal
+    if math.isnan(estimate):
+        factor = math.nan
+    else:
+        training_samples = int(selection.attributes["training_samples"])
+        factor = noise_scale_factor(selection.samples_per_trial, training_samples)
+    return {
+        "noise_scale": factor / estimate if estimate else math.nan,
+        "noise_scale_low": factor / high if high > 0 else math.nan,
+        "noise_scale_high": factor / low if low > 0 else math.nan,
+    }
+
+
+def _reason(column: str, selection: Selection, count: int, units: int) -> str:
+    """Why a column is NaN."""
+    base = column.removesuffix("_low").removesuffix("_high")
+    obstacle = _noise_scale_obstacle(selection)
+    order = base.removeprefix("moment_")
+    minimum = int(order) if order.isdecimal() else _MINIMUM_TRIALS.get(base, 1)
+    if base == "noise_scale" and obstacle is not None:
+        return obstacle
+    if base in ("gradient_norm_squared", "effective_rank") and selection.sample_sets is not None:
+        return "trials share sample sets, so they are not independent draws"
+    if count < minimum:
+        return f"{count} finite trials, {base} needs at least {minimum}"
+    if base != column and units < MINIMUM_UNITS:
+        return f"{units} independent draws, an interval needs at least {MINIMUM_UNITS}"
+    if base == "noise_scale":
+        return "the squared mean gradient cannot be told from 0 by these trials"
+    if base == "cosine_to_largest_batch" and base != column:
+        return "it has no spread to resample, as for the largest batch size itself, where it is 1"
+    return "there is no spread among the trials, or not in every resample"
+
+
+def _norm_columns(norms: Array, order: int) -> dict[str, float]:
+    """Statistics of the norms that have no interval."""
+    l_skewness, l_kurtosis = l_moment_ratios(norms)
+    moments = central.moments_of(norms, order)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        higher = {
+            f"moment_{p}": float(central.standardised_moment(moments, p))
+            for p in range(5, order + 1)
+        }
+    return {
+        **higher,
+        "l_skewness": l_skewness,
+        "l_kurtosis": l_kurtosis,
+        "hill_tail_index": hill_tail_index(norms),
+    }
+
+
+def _covariance_columns(selection: Selection, result: Scan) -> dict[str, float]:
+    """Total variance, unbiased squared mean and effective rank (tr Sigma)^2 / tr Sigma^2."""
+    count = result.moments.count
+    total = float(central.variance(result.moments).sum())
+    squared_mean = float(np.square(result.moments.mean).sum()) - total / max(count, 1)
+    trace = result.squared_covariance_trace
+    independent = selection.sample_sets is None
+    return {
+        "total_variance": total,
+        "gradient_norm_squared": squared_mean if independent else math.nan,
+        "effective_rank": total**2 / trace if independent and trace > 0 else math.nan,
+    }
+
+
+def _weight_columns(weights: Mapping[str, Array]) -> dict[str, float]:
+    """Summaries over the weights whose gradient varies."""
+    varies = weights["variance"] > 0
+    names = {
+        "weight_skewness_median": "skewness",
+        "weight_excess_kurtosis_median": "excess_kurtosis",
+        "gsnr_median": "gsnr",
+    }
+    medians = {
+        column: float(np.median(weights[name][varies])) if varies.any() else math.nan
+        for column, name in names.items()
+    }
+    mean = float(weights["gsnr"][varies].mean()) if varies.any() else math.nan
+    return {**medians, "gsnr_mean": mean, "constant_weights": int(np.count_nonzero(~varies))}
+
+
+def _trial_means(selection: Selection, finite: Mapping[str, Array]) -> dict[str, float]:
+    """Means over trials of what the steps say."""
+    path, squares = finite["path_length"], finite["sum_of_squares"]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        diversity = squares / finite["norm"] ** 2
+    means = {
+        "mean_step_norm": path / selection.batches_per_trial,
+        "mean_root_sum_of_squares": np.sqrt(squares),
+        "gradient_diversity": diversity,
+        "mean_first_loss": finite["first_loss"],
+        "mean_last_loss": finite["last_loss"],
+    }
+    return {name: _mean(values) for name, values in means.items()}
+
+
+def _mean(values: Array) -> float:
+    """Mean; NaN without values or with one that is not a number."""
+    return float(values.mean()) if len(values) and np.isfinite(values).all() else math.nan
