@@ -1,0 +1,17 @@
+"""Draw the figures that need the tables alone."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gradatlas.figures.summary import draw_summary
+from gradatlas.jobs import job
+
+if TYPE_CHECKING:
+    from snakemake.script import snakemake
+
+with job(snakemake.log[0]):
+    draw_summary(
+        {name: Path(snakemake.input[name]) for name in snakemake.params.tables},
+        snakemake.params.protocol,
+        [Path(target) for target in snakemake.output],
+    )

@@ -1,0 +1,49 @@
+"""The tables that figures are drawn from."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from gradatlas.errors import InputError
+
+
+class TableError(InputError):
+    """A table that cannot be drawn from; the message names it and what it lacks."""
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """Read a table of the workflow, a CSV file with a header.
+
+    Raises:
+        TableError: The file is no such table.
+    """
+    try:
+        return pd.read_csv(path)
+    except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError) as error:
+        raise TableError(
+            f"{path} cannot be read as a table ({error}); remove it, and the workflow writes it "
+            "again"
+        ) from error
+
+
+def epochs_of(table: pd.DataFrame) -> list[int]:
+    """Checkpoints of a table, in ascending order."""
+    return sorted(int(epoch) for epoch in table["epoch"].unique())
+
+
+def of_protocol(statistics: pd.DataFrame, protocol: str) -> pd.DataFrame:
+    """Rows of one protocol.
+
+    Raises:
+        TableError: There are none.
+    """
+    rows = statistics[statistics["protocol"] == protocol]
+    if rows.empty:
+        present = ", ".join(sorted(statistics["protocol"].unique())) or "none"
+        raise TableError(f"protocol {protocol} is not in the statistics, which hold: {present}")
+    return rows
+
+
+def of_epoch(table: pd.DataFrame, epoch: int) -> pd.DataFrame:
+    """Rows of one checkpoint by ascending batch size."""
+    return table[table["epoch"] == epoch].sort_values("batch_size")
