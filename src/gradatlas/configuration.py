@@ -1,7 +1,7 @@
 """The experiment as the configuration describes it, checked before any job starts."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -10,9 +10,14 @@ from typing import Any, Literal
 import yaml
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import best_match
+from jsonschema.validators import extend
 
 from gradatlas.errors import InputError
 from gradatlas.provenance import mapping_digest
+
+LARGEST_INTEGER = 2**32 - 1  # of the seed, and of the sample indices as they are stored
+LONGEST_VALUE = 200  # characters of a value that an error message shows
+MOST_SHARDS = 100_000  # of one batch size; Snakemake plans no workflow of more jobs
 
 
 class ConfigurationError(InputError):
@@ -115,11 +120,11 @@ def read_experiment(config: Mapping[str, Any], schema: Path) -> Experiment:
     Raises:
         ConfigurationError: One sentence with the key, the value and what is allowed.
     """
-    validator = Draft202012Validator(yaml.safe_load(schema.read_text()))
+    _check_values(config)
+    validator = _Validator(yaml.safe_load(schema.read_text()))
     error = best_match(validator.iter_errors(config))
     if error is not None:
         raise ConfigurationError(_sentence(error))
-    _check_finite(config, "")
     experiment = _build(config)
     _check_relations(experiment)
     return experiment
@@ -169,13 +174,88 @@ def _protocol(name: str, settings: Mapping[str, Any]) -> Protocol:
     )
 
 
-def _check_finite(value: object, key: str) -> None:
-    """Refuse .nan and .inf, which satisfy every bound of a JSON schema or hide from it."""
+def check_samples(protocol: str, samples_per_trial: int, dataset: str, available: int) -> None:
+    """Check that a trial can draw its samples without replacement.
+
+    Args:
+        protocol: Name of the protocol.
+        samples_per_trial: Samples of one of its trials.
+        dataset: Name of the data set.
+        available: Samples of its training set.
+
+    Raises:
+        ConfigurationError: The training set is too small.
+    """
+    if samples_per_trial > available:
+        raise ConfigurationError(
+            f"samples_per_trial of protocol {protocol} is {samples_per_trial}, expected at most "
+            f"{available}, the training samples of {dataset}: a trial draws without replacement"
+        )
+
+
+def check_file(path: Path) -> None:
+    """Check that a configuration file is YAML with keys at the top, none of them twice.
+
+    Raises:
+        ConfigurationError: One sentence with the file, the line and what is wrong there.
+        OSError: The file cannot be read.
+    """
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 - a SafeLoader
+    except yaml.MarkedYAMLError as error:
+        place = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise ConfigurationError(f"{path}{place} is not valid YAML: {error.problem}") from error
+    except (ValueError, RecursionError) as error:  # no text, a date such as 2020-99-99, nesting
+        raise ConfigurationError(f"{path} is not valid YAML: {error}") from error
+    if not isinstance(content, dict):
+        raise ConfigurationError(
+            f"{path} holds {_short(content)}, expected keys with values; config.yaml of the "
+            "repository shows every one"
+        )
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a key given twice, of which YAML would silently take the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        twice = next((key for key in keys if keys.count(key) > 1), None)
+        if twice is not None:
+            raise yaml.constructor.ConstructorError(
+                None, None, f"{twice} is given twice", node.start_mark
+            )
+        return super().construct_mapping(node, deep)
+
+
+def _items(value: object, key: str = "") -> Iterator[tuple[str, object]]:
+    """Every key and every value that is not a mapping or list, with its path."""
     if isinstance(value, Mapping):
         for name, item in value.items():
-            _check_finite(item, f"{key}.{name}" if key else str(name))
-    elif isinstance(value, float) and not math.isfinite(value):
-        raise ConfigurationError(f"{key} is {value}, expected a finite number")
+            place = f"{key}.{name}" if key else str(name)
+            yield f"a key of {key}" if key else "a key", name
+            yield from _items(item, place)
+    elif isinstance(value, list | tuple):
+        for index, item in enumerate(value):
+            yield from _items(item, f"{key}.{index}")
+    else:
+        yield key, value
+
+
+def _check_values(config: Mapping[str, Any]) -> None:
+    """Refuse values that satisfy a JSON schema, or hide from it, and fail a job later.
+
+    They are .nan and .inf, which pass every bound; integers no array or index can have; text with
+    line ends, which a pattern's $ lets through, or with null bytes.
+    """
+    for key, value in _items(config):
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ConfigurationError(f"{key} is {value}, expected a finite number")
+        if isinstance(value, int) and abs(value) > LARGEST_INTEGER:
+            raise ConfigurationError(
+                f"{key} is {_short(value)}, expected at most {LARGEST_INTEGER}"
+            )
+        if isinstance(value, str) and not value.isprintable():
+            raise ConfigurationError(f"{key} is {_short(value)}, expected printable text")
 
 
 def _check_relations(experiment: Experiment) -> None:
@@ -192,10 +272,10 @@ def _check_relations(experiment: Experiment) -> None:
             f"of the model's layers: {', '.join(layers)}"
         )
     for protocol in experiment.protocols.values():
-        _check_protocol(protocol)
+        _check_protocol(protocol, experiment.trials_per_job)
 
 
-def _check_protocol(protocol: Protocol) -> None:
+def _check_protocol(protocol: Protocol, trials_per_job: int) -> None:
     key = f"gradients.protocols.{protocol.name}"
     if protocol.batch_sizes[-1] > protocol.samples_per_trial:
         raise ConfigurationError(
@@ -207,12 +287,35 @@ def _check_protocol(protocol: Protocol) -> None:
             f"{key}.sample_sets is {protocol.sample_sets}, expected a divisor of its "
             f"{protocol.trials} trials"
         )
+    if protocol.trials > trials_per_job * MOST_SHARDS:
+        raise ConfigurationError(
+            f"gradients.trials_per_job is {trials_per_job}, expected at least "
+            f"{-(-protocol.trials // MOST_SHARDS)} for the {protocol.trials} trials of {key}: "
+            "a job for each would be too many"
+        )
+
+
+# JSON schema takes 2.0 for an integer and any YAML value for a key; paths and shapes do not.
+_Validator = extend(  # type: ignore[no-untyped-call]
+    Draft202012Validator,
+    type_checker=Draft202012Validator.TYPE_CHECKER.redefine(
+        "integer", lambda _, value: isinstance(value, int) and not isinstance(value, bool)
+    ),
+)
+
+
+def _short(value: object) -> str:
+    """What YAML gave, cut where it would fill the terminal."""
+    # Python writes no integer of thousands of digits in decimal; YAML reads one in hexadecimal.
+    text = hex(value) if isinstance(value, int) and abs(value) > LARGEST_INTEGER**9 else repr(value)
+    return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}..."
 
 
 def _sentence(error: Any) -> str:  # noqa: ANN401 - jsonschema types what it reports as unset
     """Say in one sentence which key breaks the schema, with what value, and what is allowed."""
     key = ".".join(str(part) for part in error.absolute_path)
-    place = f"{key} is {error.instance!r}"
+    subject = f"a key of {key}" if "propertyNames" in error.absolute_schema_path else key
+    place = f"{subject or 'the configuration'} is {_short(error.instance)}"
     properties = sorted(error.schema.get("properties", ()))
     match error.validator:
         case "additionalProperties":
@@ -224,7 +327,7 @@ def _sentence(error: Any) -> str:  # noqa: ANN401 - jsonschema types what it rep
             name = ".".join(filter(None, (key, missing[0])))
             return f"{name} is missing; {_describe(error.schema['properties'][missing[0]])}"
         case _:
-            return f"{place or 'the configuration'}, expected {_expectation(error)}"
+            return f"{place}, expected {_expectation(error)}"
 
 
 def _describe(schema: Mapping[str, Any]) -> str:
@@ -244,7 +347,7 @@ _EXPECTATIONS = {
 
 _TYPES = {
     "integer": "a whole number",
-    "number": "a number",
+    "number": "a number, such as 0.01 or 1.0e-2 (YAML takes 1e-2 for text)",
     "string": "text",
     "array": "a list",
     "object": "keys with values",
