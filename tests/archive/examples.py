@@ -1,0 +1,142 @@
+"""Small archives of made-up trials."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradatlas import archive
+from gradatlas.archive import ShardAttributes
+from gradatlas.provenance import file_digest
+from gradatlas.sharding import TrialRange
+
+TENSOR = (3, 8)
+SAMPLES = 16
+SCALARS = ("path_length", "sum_of_squares", "first_loss", "last_loss")
+ATTRIBUTES = ShardAttributes(
+    protocol="sgd",
+    update="sgd",
+    epoch=2,
+    batch_size=4,
+    samples_per_trial=SAMPLES,
+    sample_sets=None,
+    seed=0,
+    learning_rate=0.01,
+    parameter="last.weight",
+    dataset="MNIST",
+    training_samples=60000,
+    device="cpu",
+    experiment_digest="0" * 64,
+    code_commit="1" * 40,
+    library_versions={"numpy": "2.1", "h5py": "3.12"},
+    checkpoint_sha256="2" * 64,
+)
+
+
+def make_trials(
+    trials: TrialRange, *, shape: tuple[int, ...] = TENSOR, key: int = 0
+) -> dict[str, NDArray[Any]]:
+    """Random trials that depend on their numbers and ``key`` alone."""
+    rows = []
+    for trial in range(trials.first, trials.last + 1):
+        generator = np.random.default_rng((key, trial))
+        gradient = generator.standard_normal(shape, np.float32)
+        scalars = generator.random(len(SCALARS))
+        rows.append((gradient, generator.integers(0, 60000, SAMPLES, np.uint32), *scalars))
+    gradients, indices, *columns = zip(*rows, strict=True)
+    return {
+        "gradient": np.stack(gradients),
+        "sample_index": np.stack(indices),
+        **{name: np.array(values) for name, values in zip(SCALARS, columns, strict=True)},
+    }
+
+
+def write_shard(
+    path: Path,
+    first: int = 0,
+    last: int = 9,
+    *,
+    shape: tuple[int, ...] = TENSOR,
+    block: int = 4,
+    key: int = 0,
+    **changes: Any,
+) -> dict[str, NDArray[Any]]:
+    """Write made-up trials as a shard and return them."""
+    trials = TrialRange(first, last)
+    content = make_trials(trials, shape=shape, key=key)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with archive.create_shard(path, replace(ATTRIBUTES, **changes), trials, shape) as shard:
+        for start in range(0, len(trials), block):
+            rows = slice(start, start + block)
+            shard.append(**{name: values[rows] for name, values in content.items()})
+    return content
+
+
+def write_checkpoints(folder: Path, epochs: Sequence[int] = (2, 30)) -> dict[int, Path]:
+    """Files that stand for checkpoints."""
+    paths = {epoch: folder / "checkpoints" / f"epoch{epoch}.safetensors" for epoch in epochs}
+    for epoch, path in paths.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"weights of epoch %d" % epoch)
+    return paths
+
+
+def shard_path(
+    folder: Path, protocol: str, epoch: int, batch_size: int, trials: TrialRange
+) -> Path:
+    """Where the workflow puts a shard."""
+    group = folder / "gradients" / protocol / f"epoch{epoch}"
+    return group / f"batch{batch_size}" / f"trials{trials}.h5"
+
+
+def write_results(
+    folder: Path,
+    plan: Mapping[str, tuple[Sequence[int], Sequence[TrialRange]]] | None = None,
+    epochs: Sequence[int] = (2, 30),
+) -> tuple[list[Path], dict[int, Path]]:
+    """Write the shards of batch sizes and trial ranges per protocol, and the checkpoints.
+
+    The key of the made-up trials is the batch size.
+    """
+    plan = plan or {
+        "sgd": ((1, 4, 16), (TrialRange(0, 6), TrialRange(7, 11))),
+        "frozen": ((4,), (TrialRange(0, 4),)),
+    }
+    checkpoints = write_checkpoints(folder, epochs)
+    shards = []
+    for protocol, (batch_sizes, ranges) in plan.items():
+        for epoch in epochs:
+            for batch_size in batch_sizes:
+                for trials in ranges:
+                    path = shard_path(folder, protocol, epoch, batch_size, trials)
+                    write_shard(
+                        path,
+                        trials.first,
+                        trials.last,
+                        key=batch_size,
+                        protocol=protocol,
+                        epoch=epoch,
+                        batch_size=batch_size,
+                        checkpoint_sha256=file_digest(checkpoints[epoch]),
+                    )
+                    shards.append(path)
+    return shards, checkpoints
+
+
+def write_atlas(folder: Path) -> Path:
+    """Write the default results and their atlas."""
+    shards, checkpoints = write_results(folder)
+    archive.build_atlas(folder / "gradients.h5", shards, checkpoints)
+    return folder / "gradients.h5"
+
+
+def flip(path: Path, offset: int, mask: int = 0xFF) -> None:
+    """Change one byte of a file."""
+    with path.open("r+b") as file:
+        file.seek(offset)
+        byte = file.read(1)[0]
+        file.seek(offset)
+        file.write(bytes([byte ^ mask]))

@@ -1,0 +1,247 @@
+"""The atlas: growth, provenance, and sources that are not what they were."""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from gradatlas import archive
+from gradatlas.archive import ArchiveError
+from gradatlas.sharding import TrialRange
+from tests.archive.examples import (
+    flip,
+    make_trials,
+    shard_path,
+    write_atlas,
+    write_checkpoints,
+    write_results,
+    write_shard,
+)
+
+RANGES = (TrialRange(0, 6), TrialRange(7, 11))
+
+
+def test_plain_h5py_reads_the_atlas(tmp_path: Path) -> None:
+    with h5py.File(write_atlas(tmp_path)) as file:
+        group = file["sgd/epoch30"]
+        assert group["gradient"].shape == (3, 12, 3, 8)
+        assert np.isnan(group["gradient"].fillvalue)
+        labels = [dim.label for dim in group["gradient"].dims]
+        assert labels == ["batch_size", "trial", "output", "input"]
+        assert group["batch_size"][:].tolist() == [1, 4, 16]
+        for index, batch_size in enumerate((1, 4, 16)):
+            expected = make_trials(TrialRange(0, 11), key=batch_size)
+            for name, values in expected.items():
+                np.testing.assert_array_equal(group[name][index], values)
+
+
+def test_the_atlas_says_where_its_data_came_from(tmp_path: Path) -> None:
+    with h5py.File(write_atlas(tmp_path)) as file:
+        attributes = dict(file["sgd/epoch2"].attrs)
+        assert attributes["checkpoint"] == "checkpoints/epoch2.safetensors"
+        assert attributes["code_commit"] == "1" * 40
+        paths = file["sgd/epoch2/sources/path"].asstr()[:].tolist()
+    assert paths[:2] == [
+        "gradients/sgd/epoch2/batch1/trials0-6.h5",
+        "gradients/sgd/epoch2/batch1/trials7-11.h5",
+    ]
+
+
+def test_more_of_everything_extends_the_atlas_and_keeps_the_shards(tmp_path: Path) -> None:
+    shards, checkpoints = write_results(tmp_path, {"sgd": ((4,), RANGES[:1])}, epochs=(2,))
+    archive.build_atlas(tmp_path / "gradients.h5", shards, checkpoints)
+    before = {path: path.read_bytes() for path in shards}
+
+    grown = tmp_path / "grown"
+    more, checkpoints = write_results(
+        grown, {"sgd": ((4, 8), RANGES), "frozen": ((4,), RANGES[:1])}, epochs=(2, 30)
+    )
+    for path in more:
+        target = tmp_path / path.relative_to(grown)
+        if target not in before:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            path.rename(target)
+    checkpoints = write_checkpoints(tmp_path)
+    everything = sorted(tmp_path.glob("gradients/**/*.h5"))
+    archive.build_atlas(tmp_path / "gradients.h5", everything, checkpoints)
+
+    atlas = archive.open(tmp_path / "gradients.h5")
+    assert atlas.protocols == ("frozen", "sgd")
+    assert atlas.epochs("sgd") == (2, 30)
+    assert atlas.batch_sizes("sgd", 2) == (4, 8)
+    assert len(atlas.select(protocol="sgd", epoch=2, batch_size=4).trials) == 12
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_the_order_of_shards_does_not_matter(tmp_path: Path) -> None:
+    shards, checkpoints = write_results(tmp_path)
+    archive.build_atlas(tmp_path / "a.h5", shards, checkpoints)
+    archive.build_atlas(tmp_path / "b.h5", shards[::-1], checkpoints)
+    assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "b.h5").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"seed": 1}, "has seed 1, but .* has 0; shards of different experiments are not mixed"),
+        ({"dataset": "KMNIST"}, "has dataset KMNIST, but .* has MNIST"),
+        ({"parameter": "hidden1.weight"}, "has parameter hidden1.weight, but"),
+        ({"learning_rate": 0.1}, "has learning_rate 0.1, but .* has 0.01"),
+        ({"samples_per_trial": 16, "sample_sets": 2}, "has sample_sets 2, but .* has None"),
+        ({"experiment_digest": "f" * 64}, "has experiment_digest ffff"),
+        ({"checkpoint_sha256": "f" * 64}, "has checkpoint_sha256 ffff"),
+        ({"shape": (3, 9)}, r"has tensors of shape \(3, 9\), but .* of \(3, 8\)"),
+    ],
+)
+def test_mixed_provenance_is_refused(
+    tmp_path: Path, changes: dict[str, object], sentence: str
+) -> None:
+    shards, checkpoints = write_results(tmp_path, {"sgd": ((4,), RANGES)}, epochs=(2,))
+    foreign = archive.open(shards[1]).select().attributes
+    known = {"checkpoint_sha256": foreign["checkpoint_sha256"]}
+    write_shard(shards[1], 7, 11, **(known | changes))  # type: ignore[arg-type]
+    with pytest.raises(ArchiveError, match=sentence):
+        archive.build_atlas(tmp_path / "gradients.h5", shards, checkpoints)
+    assert not (tmp_path / "gradients.h5").exists()
+    with pytest.raises(ArchiveError, match=sentence):
+        archive.open_shards(shards)
+
+
+def test_other_code_and_versions_are_not_mixed_provenance(tmp_path: Path) -> None:
+    shards, checkpoints = write_results(tmp_path, {"sgd": ((4,), RANGES)}, epochs=(2,))
+    sha256 = archive.open(shards[1]).select().attributes["checkpoint_sha256"]
+    write_shard(shards[1], 7, 11, code_commit="9" * 40, checkpoint_sha256=sha256)
+    archive.build_atlas(tmp_path / "gradients.h5", shards, checkpoints)
+    opened = archive.open(tmp_path / "gradients.h5")
+    assert opened.select().attributes["code_commit"] == f"{'1' * 40}; {'9' * 40}"
+    assert [source.code_commit for source in opened.sources] == ["1" * 40, "9" * 40]
+
+
+def test_another_checkpoint_is_refused(tmp_path: Path) -> None:
+    shards, checkpoints = write_results(tmp_path)
+    checkpoints[30].write_bytes(b"other weights")
+    with pytest.raises(ArchiveError, match=r"was not collected from .*epoch30\.safetensors"):
+        archive.build_atlas(tmp_path / "gradients.h5", shards, checkpoints)
+
+
+def test_a_checkpoint_that_is_not_given(tmp_path: Path) -> None:
+    shards, checkpoints = write_results(tmp_path)
+    del checkpoints[30]
+    with pytest.raises(ArchiveError, match="needs the checkpoint of epoch 30, none is given"):
+        archive.build_atlas(tmp_path / "gradients.h5", shards, checkpoints)
+
+
+@pytest.mark.parametrize(
+    ("kept", "sentence"),
+    [
+        ([TrialRange(0, 6)], "batch size 8 .* has trials 0-6, but batch size 4 has 0-11"),
+        ([TrialRange(0, 3), TrialRange(7, 11)], "starts at trial 7, expected 4"),
+        ([TrialRange(0, 7), TrialRange(7, 11)], "starts at trial 7, expected 8"),
+    ],
+)
+def test_trials_that_are_missing_or_there_twice(
+    tmp_path: Path, kept: list[TrialRange], sentence: str
+) -> None:
+    shards, checkpoints = write_results(tmp_path, {"sgd": ((4,), RANGES)}, epochs=(2,))
+    sha256 = archive.open(shards[0]).select().attributes["checkpoint_sha256"]
+    for trials in kept:
+        path = shard_path(tmp_path, "sgd", 2, 8, trials)
+        write_shard(path, trials.first, trials.last, batch_size=8, checkpoint_sha256=sha256)
+        shards.append(path)
+    with pytest.raises(ArchiveError, match=sentence):
+        archive.build_atlas(tmp_path / "gradients.h5", shards, checkpoints)
+
+
+def test_a_shard_outside_the_folder(tmp_path: Path) -> None:
+    shards, checkpoints = write_results(tmp_path)
+    (tmp_path / "elsewhere").mkdir()
+    with pytest.raises(ArchiveError, match=r"lies outside .*elsewhere, the folder of the atlas"):
+        archive.build_atlas(tmp_path / "elsewhere" / "gradients.h5", shards, checkpoints)
+
+
+def test_an_atlas_without_shards(tmp_path: Path) -> None:
+    with pytest.raises(ArchiveError, match="no shards were given"):
+        archive.build_atlas(tmp_path / "gradients.h5", [], {})
+
+
+def delete(path: Path) -> None:
+    path.unlink()
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1000])
+
+
+def swap(path: Path) -> None:
+    other = path.parents[1] / "batch4" / path.name
+    content = path.read_bytes()
+    path.write_bytes(other.read_bytes())
+    other.write_bytes(content)
+
+
+def replace_by_foreign(path: Path) -> None:
+    write_shard(path, 0, 6, seed=1)
+
+
+def flip_an_attribute(path: Path) -> None:
+    flip(path, path.read_bytes().index(b"MNIST"))
+
+
+@pytest.mark.parametrize(
+    ("damage", "error", "sentence"),
+    [
+        (delete, FileNotFoundError, "is missing, but .* needs it for trials 0-6"),
+        (truncate, ArchiveError, "has no seal at its end: it is truncated"),
+        (swap, ArchiveError, "is not the shard that .* it holds protocol sgd, epoch 2, batch_size"),
+        (replace_by_foreign, ArchiveError, "is not the shard that .* seed 1"),
+        (flip_an_attribute, ArchiveError, "is damaged: its structure is not as it was written"),
+    ],
+)
+def test_a_source_that_is_not_what_it_was(
+    tmp_path: Path, damage: Callable[[Path], None], error: type[Exception], sentence: str
+) -> None:
+    atlas = write_atlas(tmp_path)
+    damage(shard_path(tmp_path, "sgd", 2, 1, TrialRange(0, 6)))
+    with pytest.raises(error, match=sentence):
+        archive.open(atlas)
+
+
+def test_results_may_be_moved_and_be_read_only(tmp_path: Path) -> None:
+    atlas = write_atlas(tmp_path / "here")
+    expected = archive.open(atlas).select(protocol="frozen", epoch=2).gradient(3)
+    shutil.move(tmp_path / "here", tmp_path / "there")
+    for path in (tmp_path / "there").rglob("*"):
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    moved = archive.open(tmp_path / "there" / "gradients.h5").select(protocol="frozen", epoch=2)
+    np.testing.assert_array_equal(moved.gradient(3), expected)
+    with h5py.File(tmp_path / "there" / "gradients.h5") as file:
+        np.testing.assert_array_equal(file["frozen/epoch2/gradient"][0, 3], expected)
+    for path in (tmp_path / "there").rglob("*"):
+        path.chmod(0o755)
+
+
+def test_an_atlas_is_found_through_a_symbolic_link(tmp_path: Path) -> None:
+    atlas = write_atlas(tmp_path / "results")
+    (tmp_path / "link.h5").symlink_to(atlas)
+    linked = archive.open(tmp_path / "link.h5").select(protocol="frozen", epoch=2)
+    assert linked.gradient(0).shape == (3, 8)
+
+
+def test_a_source_that_lies_outside_is_refused(tmp_path: Path) -> None:
+    atlas = write_atlas(tmp_path / "results")
+    source = archive.open(atlas).sources[0]
+    with pytest.raises(ArchiveError, match="lies outside"):
+        archive.sources.check_source(atlas, replace(source, path="../secret.h5"))
+
+
+def test_names_may_hold_a_percent_sign(tmp_path: Path) -> None:
+    shards, checkpoints = write_results(tmp_path, {"sgd": ((4,), RANGES[:1])}, epochs=(2,))
+    odd = tmp_path / "100%b.h5"
+    shards[0].rename(odd)
+    archive.build_atlas(tmp_path / "gradients.h5", [odd], checkpoints)
+    with h5py.File(tmp_path / "gradients.h5") as file:
+        assert not np.isnan(file["sgd/epoch2/gradient"][:]).any()

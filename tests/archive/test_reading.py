@@ -1,0 +1,252 @@
+"""The reading API, the same on shard, atlas and export."""
+
+from collections.abc import Mapping
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+import xarray as xr
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from numpy.typing import NDArray
+
+import gradatlas
+from gradatlas import archive
+from gradatlas.archive import Archive, ArchiveError, Selection
+from gradatlas.sharding import TrialRange
+from tests.archive.examples import (
+    SCALARS,
+    make_trials,
+    shard_path,
+    write_atlas,
+    write_results,
+    write_shard,
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("results")
+    atlas = write_atlas(folder)
+    archive.export(atlas, folder / "export.h5")
+    archive.export(atlas, folder / "compressed.h5", compress=True)
+    return folder
+
+
+@pytest.fixture(scope="module", params=["gradients.h5", "export.h5", "compressed.h5"])
+def opened(request: pytest.FixtureRequest, folder: Path) -> Archive:
+    return gradatlas.open(folder / request.param)
+
+
+@pytest.fixture(scope="module", params=["gradients.h5", "export.h5", "shards"])
+def selection(request: pytest.FixtureRequest, folder: Path) -> Selection:
+    """Batch size 4 of protocol sgd at epoch 2, twelve trials in two shards."""
+    if request.param == "shards":
+        shards = [shard_path(folder, "sgd", 2, 4, TrialRange(*r)) for r in ((7, 11), (0, 6))]
+        return archive.open_shards(shards)
+    return archive.open(folder / request.param).select(protocol="sgd", epoch=2, batch_size=4)
+
+
+@pytest.fixture(scope="module")
+def expected() -> Mapping[str, NDArray[Any]]:
+    return make_trials(TrialRange(0, 11), key=4)
+
+
+def test_what_is_in_it(opened: Archive) -> None:
+    assert opened.protocols == ("frozen", "sgd")
+    assert opened.epochs("sgd") == (2, 30)
+    assert opened.batch_sizes("sgd", 30) == (1, 4, 16)
+    assert opened.batch_sizes("frozen", 2) == (4,)
+
+
+def test_a_selection_knows_what_it_is(selection: Selection) -> None:
+    assert (selection.protocol, selection.epoch, selection.batch_size) == ("sgd", 2, 4)
+    assert (selection.samples_per_trial, selection.batches_per_trial) == (16, 4)
+    assert (selection.learning_rate, selection.sample_sets) == (0.01, None)
+    assert selection.trials.tolist() == list(range(12))
+    assert selection.trials.dtype == np.int64
+    assert selection.shape == (3, 8)
+    assert selection.attributes["dataset"] == "MNIST"
+
+
+def test_the_last_minibatch_is_counted(tmp_path: Path) -> None:
+    write_shard(tmp_path / "shard.h5", batch_size=5)
+    assert archive.open(tmp_path / "shard.h5").select().batches_per_trial == 4  # 5 + 5 + 5 + 1
+
+
+def test_trials(selection: Selection, expected: Mapping[str, NDArray[Any]]) -> None:
+    for trial in (0, 6, 7, 11):
+        np.testing.assert_array_equal(selection.gradient(trial), expected["gradient"][trial])
+        np.testing.assert_array_equal(
+            selection.sample_index(trial), expected["sample_index"][trial]
+        )
+
+
+@pytest.mark.parametrize("trial", [-1, 12])
+def test_a_trial_that_is_not_there(selection: Selection, trial: int) -> None:
+    with pytest.raises(ArchiveError, match=f"there is no trial {trial}, expected one of 0 to 11"):
+        selection.gradient(trial)
+
+
+@pytest.mark.parametrize("block_bytes", [1, 96, 500, 32 << 20])
+def test_blocks(
+    selection: Selection, expected: Mapping[str, NDArray[Any]], block_bytes: int
+) -> None:
+    blocks = list(selection.blocks(block_bytes))
+    assert all(block.nbytes <= max(block_bytes, 96) for block in blocks)
+    assert all(block.dtype == np.float32 for block in blocks)
+    np.testing.assert_array_equal(np.concatenate(blocks), expected["gradient"])
+
+
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    cuts=st.sets(st.integers(1, 59), max_size=5), first=st.integers(0, 59), count=st.integers(1, 60)
+)
+def test_rows_do_not_depend_on_shards(
+    tmp_path: Path, cuts: set[int], first: int, count: int
+) -> None:
+    shape = (10, 1024)
+    edges = [0, *sorted(cuts), 60]
+    paths = []
+    for start, stop in pairwise(edges):
+        paths.append(tmp_path / f"trials{start}-{stop - 1}.h5")
+        if not paths[-1].exists():
+            write_shard(paths[-1], start, stop - 1, shape=shape)
+    last = min(59, first + count - 1)
+    rows = archive.open_shards(paths).rows("gradient", first, last)
+    expected = make_trials(TrialRange(first, last), shape=shape)["gradient"]
+    np.testing.assert_array_equal(rows, expected)
+
+
+def test_norms_accumulate_in_float64(
+    selection: Selection, expected: Mapping[str, NDArray[Any]]
+) -> None:
+    exact = np.sqrt((expected["gradient"].astype(np.longdouble) ** 2).sum(axis=(1, 2)))
+    assert selection.norms().dtype == np.float64
+    np.testing.assert_allclose(selection.norms(), exact.astype(np.float64), rtol=1e-15)
+
+
+def test_scalars(selection: Selection, expected: Mapping[str, NDArray[Any]]) -> None:
+    assert list(selection.scalars) == list(SCALARS)
+    for name, values in selection.scalars.items():
+        np.testing.assert_array_equal(values, expected[name])
+
+
+def test_dataframe(opened: Archive, expected: Mapping[str, NDArray[Any]]) -> None:
+    table = opened.to_dataframe()
+    assert list(table.columns) == ["protocol", "epoch", "batch_size", "trial", *SCALARS]
+    assert len(table) == 2 * 3 * 12 + 2 * 1 * 5
+    rows = table.query("protocol == 'sgd' and epoch == 2 and batch_size == 4")
+    np.testing.assert_array_equal(rows["path_length"], expected["path_length"])
+    assert (
+        opened.select(protocol="sgd", epoch=2, batch_size=4)
+        .to_dataframe()
+        .equals(rows.reset_index(drop=True))
+    )
+
+
+@pytest.mark.parametrize(
+    ("wanted", "sentence"),
+    [
+        ({}, "protocol is not given in .*, expected one of: frozen, sgd"),
+        ({"protocol": "adam"}, "there is no protocol 'adam' in .*, expected one of: frozen, sgd"),
+        ({"protocol": "sgd"}, r"epoch is not given in .* \(protocol sgd\), .* one of: 2, 30"),
+        ({"protocol": "sgd", "epoch": 3}, "there is no epoch 3 in .*, expected one of: 2, 30"),
+        (
+            {"protocol": "sgd", "epoch": 2, "batch_size": 3},
+            r"there is no batch_size 3 in .* \(protocol sgd, epoch 2\), expected one of: 1, 4, 16",
+        ),
+    ],
+)
+def test_what_is_not_there(opened: Archive, wanted: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(ArchiveError, match=sentence):
+        opened.select(**wanted)
+
+
+def test_what_is_unambiguous_may_be_left_out(opened: Archive) -> None:
+    assert opened.select(protocol="frozen", epoch=30).batch_size == 4
+
+
+def test_a_shard_opens_like_an_atlas(folder: Path, expected: Mapping[str, NDArray[Any]]) -> None:
+    shard = archive.open(shard_path(folder, "sgd", 2, 4, TrialRange(7, 11)))
+    assert (shard.protocols, shard.epochs(), shard.batch_sizes()) == (("sgd",), (2,), (4,))
+    np.testing.assert_array_equal(shard.select().gradient(8), expected["gradient"][8])
+
+
+def test_no_shards_to_open() -> None:
+    with pytest.raises(ArchiveError, match="no shards were given"):
+        archive.open_shards([])
+
+
+def test_an_atlas_is_not_a_shard(folder: Path) -> None:
+    with pytest.raises(ArchiveError, match=r"gradients\.h5 is an atlas, expected a shard"):
+        archive.open_shards([folder / "gradients.h5"])
+
+
+def test_a_file_may_be_open_elsewhere(folder: Path) -> None:
+    with h5py.File(folder / "gradients.h5"):
+        assert archive.open(folder / "gradients.h5").kind == "atlas"
+
+
+def test_a_file_that_vanishes(tmp_path: Path) -> None:
+    shards, _ = write_results(tmp_path, {"sgd": ((4,), (TrialRange(0, 3),))}, epochs=(2,))
+    opened = archive.open_shards(shards)
+    shards[0].unlink()
+    with pytest.raises(FileNotFoundError, match="is gone since it was opened"):
+        opened.gradient(0)
+
+
+def test_xarray(opened: Archive) -> None:
+    dataset = opened.to_xarray("sgd", 30)
+    assert dataset.gradient.dims == ("batch_size", "trial", "output", "input")
+    assert dataset.gradient.variable._in_memory is False
+    trial = dataset.gradient.sel(batch_size=16, trial=7)
+    np.testing.assert_array_equal(trial, make_trials(TrialRange(7, 7), key=16)["gradient"][0])
+    assert dataset.attrs["epoch"] == 30
+
+
+def test_xarray_of_a_selection(selection: Selection, expected: Mapping[str, NDArray[Any]]) -> None:
+    dataset = selection.to_xarray()
+    assert dataset.gradient.dims == ("trial", "output", "input")
+    assert int(dataset.batch_size) == 4
+    for name, values in expected.items():
+        np.testing.assert_array_equal(dataset[name], values)
+
+
+def is_read(part: slice, size: int) -> bool:
+    """Whether xarray can read a slice from any lazy array: it fails on an empty reversed one."""
+    return (part.step or 1) > 0 or len(range(*part.indices(size))) > 0
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_xarray_indexing_is_that_of_numpy(data: st.DataObject, folder: Path) -> None:
+    lazy = archive.open(folder / "gradients.h5").to_xarray("sgd", 2).gradient
+    whole = xr.DataArray(
+        np.stack([make_trials(TrialRange(0, 11), key=key)["gradient"] for key in (1, 4, 16)]),
+        dims=lazy.dims,
+    )
+    index = {
+        name: data.draw(
+            st.integers(-size, size - 1)
+            | st.slices(size).filter(partial(is_read, size=size))
+            | hnp.arrays(np.int64, st.integers(0, 4), elements=st.integers(-size, size - 1))
+        )
+        for name, size in lazy.sizes.items()
+    }
+    np.testing.assert_array_equal(lazy.isel(index), whole.isel(index))
+
+
+def test_xarray_with_dask_reads_in_pieces(folder: Path) -> None:
+    opened = archive.open(folder / "gradients.h5")
+    means = opened.to_xarray("sgd", 2).chunk(trial=5).gradient.mean("trial").compute()
+    for index, batch_size in enumerate((1, 4, 16)):
+        expected = make_trials(TrialRange(0, 11), key=batch_size)["gradient"].mean(axis=0)
+        np.testing.assert_allclose(means[index], expected, rtol=1e-5, atol=1e-6)
