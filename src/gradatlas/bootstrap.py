@@ -15,7 +15,7 @@ Array = NDArray[np.float64]
 WeightedStatistic = Callable[[Array], Array]
 
 # Elements of the largest array of weights, 32 MB: memory does not grow with the resamples.
-_WEIGHTS_AT_A_TIME = 1 << 22
+WEIGHTS_AT_A_TIME = 1 << 22
 
 # With fewer independent units an interval of 95 % covers less than 90 % (docs/statistics.md).
 MINIMUM_UNITS = 8
@@ -90,7 +90,7 @@ def bootstrap(
                 (np.arange(len(names)),),
                 of_resample,
                 n_resamples=settings.resamples,
-                batch=max(1, _WEIGHTS_AT_A_TIME // len(units)),
+                batch=max(1, WEIGHTS_AT_A_TIME // len(units)),
                 vectorized=True,
                 confidence_level=settings.confidence,
                 rng=np.random.default_rng(settings.seed),

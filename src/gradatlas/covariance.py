@@ -101,3 +101,16 @@ def noise_scale_factor(samples: int, training_samples: int) -> float:
         training_samples: P.
     """
     return samples / (1 - samples / training_samples)
+
+
+def reciprocal_interval(estimate: float, low: float, high: float) -> tuple[float, float, float]:
+    """Estimate, low and high end of 1 / x, given those of x.
+
+    The interval of x has no pole. Where it reaches 0, that of 1 / x is unbounded, and its end
+    NaN. A negative estimate stays negative: it says that |G|^2 cannot be told from 0.
+    """
+    return (
+        1 / estimate if estimate else math.nan,
+        1 / high if high > 0 else math.nan,
+        1 / low if low > 0 else math.nan,
+    )

@@ -88,3 +88,32 @@ def hill_tail_index(values: Array) -> float:
         return math.nan
     index = hill_estimates(values)[k - 1]
     return float(index) if math.isfinite(index) else math.nan
+
+
+def weighted_l_kurtosis(weights: Array, norms: Array) -> Array:
+    """L-kurtosis of weighted trials; at unit weights that of ``l_moment_ratios``.
+
+    The probability-weighted moments b_r (Hosking 1990, equation 3.1) sum C(j - 1, r) x_(j) over
+    ranks j. A trial that counts w times takes w neighbouring ranks, over which C(j - 1, r) sums to
+    a difference of C(j, r + 1), so that resamples need not be sorted.
+
+    Args:
+        weights: How often each trial counts, whole numbers, shape (..., T).
+        norms: Shape (T,).
+
+    Returns:
+        Shape (...,); NaN for fewer than 4 trials or without spread.
+    """
+    order = np.argsort(norms)
+    ranks = np.cumsum(weights[..., order], axis=-1)  # (..., T), last rank of each trial
+    # Summation by parts: differences of norms instead of differences of binomials.
+    gaps = -np.diff(norms[order], append=0.0)
+    below = np.ones_like(ranks)
+    b = []
+    with np.errstate(divide="ignore", invalid="ignore"):
+        for r in range(4):
+            below *= ranks - r  # (r + 1)! C(rank, r + 1)
+            b.append(below @ gaps / below[..., -1] / (r + 1))
+        second = 2 * b[1] - b[0]
+        fourth = 20 * b[3] - 30 * b[2] + 12 * b[1] - b[0]
+        return np.asarray(fourth / second)

@@ -12,7 +12,7 @@ from gradatlas import moments as central
 from gradatlas.archive.reading import open_shards
 from gradatlas.archive.selection import Selection
 from gradatlas.bootstrap import MINIMUM_UNITS, Bootstrap, bootstrap
-from gradatlas.covariance import noise_scale_factor, signal_to_noise
+from gradatlas.covariance import noise_scale_factor, reciprocal_interval, signal_to_noise
 from gradatlas.description import Description, write_description, write_maps
 from gradatlas.errors import InputError
 from gradatlas.moments import Moments
@@ -234,26 +234,18 @@ def _interval_columns(
     values: dict[str, float] = {}
     for column, (estimate, low, high) in zip(columns, ends[: len(columns)], strict=True):
         values |= {column: estimate, f"{column}_low": low, f"{column}_high": high}
-    return values | _noise_scale(selection, ends[-1] if noise else [math.nan] * 3)
+    noise_columns = ("noise_scale", "noise_scale_low", "noise_scale_high")
+    return values | (
+        _noise_scale(selection, ends[-1]) if noise else dict.fromkeys(noise_columns, math.nan)
+    )
 
 
 def _noise_scale(selection: Selection, signal: Sequence[float]) -> dict[str, float]:
-    """Noise scale from signal-to-noise ratio, low and high end of its interval.
-
-    The interval is that of the reciprocal, which has no pole; where it reaches 0 the noise scale
-    is unbounded above. A negative estimate is reported as it is.
-    """
-    estimate, low, high = signal
-    if math.isnan(estimate):
-        factor = math.nan
-    else:
-        training_samples = int(selection.attributes["training_samples"])
-        factor = noise_scale_factor(selection.samples_per_trial, training_samples)
-    return {
-        "noise_scale": factor / estimate if estimate else math.nan,
-        "noise_scale_low": factor / high if high > 0 else math.nan,
-        "noise_scale_high": factor / low if low > 0 else math.nan,
-    }
+    """Noise scale from the signal-to-noise ratio of trials and the ends of its interval."""
+    training_samples = int(selection.attributes["training_samples"])
+    factor = noise_scale_factor(selection.samples_per_trial, training_samples)
+    estimate, low, high = reciprocal_interval(*(value / factor for value in signal))
+    return {"noise_scale": estimate, "noise_scale_low": low, "noise_scale_high": high}
 
 
 def _reason(column: str, selection: Selection, count: int, units: int) -> str:

@@ -1,0 +1,114 @@
+"""Gradient noise scale at a checkpoint, by the covariance of trials and by two batch sizes."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from gradatlas.bootstrap import Bootstrap, Intervals, WeightedStatistic, bootstrap
+from gradatlas.covariance import noise_scale_factor, reciprocal_interval, signal_to_noise
+from gradatlas.sweep import Sweep
+
+Array = NDArray[np.float64]
+
+_COLUMNS = [
+    *("protocol", "epoch", "estimator", "small_batch", "large_batch"),
+    *("noise_scale", "noise_scale_low", "noise_scale_high"),
+]
+
+
+def two_batch_parts(
+    batch_size: int, samples: int, training_samples: int
+) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Expectations of a trial's two squared norms at fixed weights.
+
+    With G the mean gradient and Sigma the covariance of single samples' gradients (divisor P - 1)
+    over P training samples, a batch of b samples drawn without replacement has
+    E |g|^2 = b^2 |G|^2 + b (1 - b / P) tr Sigma. Summed over the batches of a trial, and for the
+    trial as one batch, this gives two equations for |G|^2 and tr Sigma. With equal batches and P
+    infinite their solution is that of McCandlish et al. (2018), equations A.2 and A.3.
+
+    Returns:
+        Coefficients of |G|^2 and tr Sigma in E sum_t |g_t|^2 and in E |S|^2.
+    """
+    sizes = np.full(-(-samples // batch_size), batch_size)
+    sizes[-1] = samples - sizes[:-1].sum()
+    squares = float(np.square(sizes).sum())
+    small = (squares, samples - squares / training_samples)
+    return small, (float(samples**2), samples * (1 - samples / training_samples))
+
+
+def two_batch_signal(
+    weights: Array, sum_of_squares: Array, squared_norms: Array, parts: Array
+) -> Array:
+    """|G|^2 / tr Sigma from two batch sizes, both parts unbiased at unit weights.
+
+    Args:
+        weights: How often each trial counts, shape (..., T).
+        sum_of_squares: Sum over minibatches of |g_t|^2, shape (T,).
+        squared_norms: |S|^2, shape (T,).
+        parts: Coefficients from ``two_batch_parts``, shape (2, 2).
+
+    Returns:
+        Shape (...,).
+    """
+    observed = np.stack([sum_of_squares, squared_norms])  # (2, T)
+    means = weights @ observed.T / weights.sum(axis=-1, keepdims=True)  # (..., 2)
+    squared_gradient, variance = np.moveaxis(means @ np.linalg.inv(parts).T, -1, 0)
+    return np.asarray(squared_gradient / variance)
+
+
+def noise_scales(sweeps: Sequence[Sweep], settings: Bootstrap) -> pd.DataFrame:
+    """Noise scale tr Sigma / |G|^2 of single samples, at every checkpoint with fixed weights.
+
+    The noise scale is also the estimate of the critical batch size, beyond which a larger batch
+    gains little (McCandlish et al. 2018, section 2.2).
+
+    Returns:
+        One row per protocol, epoch and estimator: ``trial covariance`` (from the tensors, small
+        and large batch both a whole trial) and ``two batch sizes`` for each batch size below it.
+    """
+    rows = [
+        row
+        for sweep in sweeps
+        if sweep.update == "none" and sweep.sample_sets is None and len(sweep.trials) > 1
+        if sweep.samples_per_trial < sweep.training_samples
+        for row in _rows(sweep, settings)
+    ]
+    return pd.DataFrame(rows, columns=_COLUMNS)
+
+
+def _rows(sweep: Sweep, settings: Bootstrap) -> list[tuple[object, ...]]:
+    samples, squares = sweep.samples_per_trial, np.square(sweep.norm)
+    factor = noise_scale_factor(samples, sweep.training_samples)
+
+    def of_trials(weights: Array) -> Array:
+        products = sweep.product_with_others[-1]
+        return signal_to_noise(weights, squares[-1], products)[None] / factor
+
+    found = [("trial covariance", samples, _interval(of_trials, sweep, settings))]
+    for index, batch_size in enumerate(sweep.batch_sizes.tolist()):
+        if batch_size < samples:
+            parts = np.array(two_batch_parts(batch_size, samples, sweep.training_samples))
+            sums = sweep.sum_of_squares[index]
+
+            def of_batches(
+                weights: Array, sums: Array = sums, index: int = index, parts: Array = parts
+            ) -> Array:
+                return two_batch_signal(weights, sums, squares[index], parts)[None]
+
+            found.append(("two batch sizes", batch_size, _interval(of_batches, sweep, settings)))
+    return [
+        (sweep.protocol, sweep.epoch, estimator, small, samples, *_reciprocal(signal))
+        for estimator, small, signal in found
+    ]
+
+
+def _interval(statistic: WeightedStatistic, sweep: Sweep, settings: Bootstrap) -> Intervals:
+    return bootstrap(statistic, sweep.units, settings)
+
+
+def _reciprocal(signal: Intervals) -> tuple[float, float, float]:
+    estimate, low, high = (float(end[0]) for end in (signal.estimate, signal.low, signal.high))
+    return reciprocal_interval(estimate, low, high)

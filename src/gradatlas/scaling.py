@@ -1,0 +1,126 @@
+"""How the norm depends on batch size: laws side by side, and exponents between neighbours."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from gradatlas.bootstrap import Bootstrap, bootstrap
+from gradatlas.jackknife import jackknife
+from gradatlas.laws import Fit, fit_law, laws
+from gradatlas.readings import log_mean_and_spread, residual_contrasts
+from gradatlas.sweep import Sweep
+
+Array = NDArray[np.float64]
+
+# Fewer batch sizes leave nothing to compare laws of two parameters by when one is left out.
+MINIMUM_BATCH_SIZES = 5
+
+
+def compare_laws(sweeps: Sequence[Sweep]) -> pd.DataFrame:
+    """Fit every law to the root of the mean squared norm, where weights move.
+
+    Returns:
+        One row per protocol, epoch and law: ``parameters``, ``largest_error`` (largest relative
+        error of the fitted norm), ``left_out_error`` (root mean square of the relative errors
+        where each batch size is predicted from all others), ``largest_left_out_error``,
+        ``interpolation_error`` (the largest of them without the smallest and the largest batch
+        size), ``information_criterion`` (AICc) and ``lack_of_fit_p_value`` (Hotelling's test,
+        for laws that are linear in the mean squared norm or its logarithm). Protocols with fewer
+        than 5 batch sizes are left out.
+    """
+    rows = [
+        _law_row(sweep, fit_law(law, sweep.batch_sizes, np.square(sweep.norm).mean(axis=1)))
+        for sweep in sweeps
+        if sweep.update == "sgd" and len(sweep.batch_sizes) >= MINIMUM_BATCH_SIZES
+        for law in laws(sweep.samples_per_trial)
+    ]
+    columns = [
+        *("protocol", "epoch", "law", "formula", "parameters", "largest_error"),
+        *("left_out_error", "largest_left_out_error", "interpolation_error"),
+        *("information_criterion", "lack_of_fit_p_value"),
+    ]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _law_row(sweep: Sweep, fit: Fit) -> dict[str, object]:
+    left_out = np.abs(fit.left_out_errors)
+    return {
+        "protocol": sweep.protocol,
+        "epoch": sweep.epoch,
+        "law": fit.law,
+        "formula": fit.formula,
+        "parameters": fit.parameters,
+        "largest_error": np.abs(fit.relative_errors).max(),
+        "left_out_error": math.sqrt(np.square(left_out).mean()),
+        "largest_left_out_error": left_out.max(),
+        "interpolation_error": left_out[1:-1].max(),
+        "information_criterion": fit.information_criterion,
+        "lack_of_fit_p_value": _lack_of_fit(sweep, fit.law),
+    }
+
+
+def _lack_of_fit(sweep: Sweep, law: str) -> float:
+    """Hotelling's test of a law by the mean squared norms, paired over trials."""
+    ones, sizes = np.ones(len(sweep.batch_sizes)), sweep.batch_sizes.astype(np.float64)
+    squares = np.square(sweep.norm)
+
+    def means(weights: Array) -> Array:
+        return np.asarray(np.moveaxis(weights @ squares.T, -1, 0) / weights.sum(axis=-1))
+
+    def log_means(weights: Array) -> Array:
+        return np.log(means(weights))
+
+    match law:
+        case "constant":
+            return jackknife(means, sweep.units).vanish(residual_contrasts(ones[:, None]))
+        case "square root":
+            # On the law, mean squared norm over batch size is constant.
+            scaled = residual_contrasts(ones[:, None]) / sizes
+            return jackknife(means, sweep.units).vanish(scaled)
+        case "linear squared norm":
+            design = np.stack([ones, sizes], axis=1)
+            return jackknife(means, sweep.units).vanish(residual_contrasts(design))
+        case "power":
+            design = np.stack([ones, np.log(sizes)], axis=1)
+            return jackknife(log_means, sweep.units).vanish(residual_contrasts(design))
+        case _:
+            return math.nan
+
+
+def local_exponents(sweeps: Sequence[Sweep], settings: Bootstrap) -> pd.DataFrame:
+    """Exponent of the mean norm between neighbouring batch sizes, with paired intervals.
+
+    Returns:
+        One row per protocol, epoch and pair: batch_size, next_batch_size, exponent, exponent_low,
+        exponent_high.
+    """
+    tables = [
+        _local_exponents(sweep, settings)
+        for sweep in sweeps
+        if len(sweep.batch_sizes) > 1 and len(sweep.trials) > 1
+    ]
+    return pd.concat(tables, ignore_index=True)
+
+
+def _local_exponents(sweep: Sweep, settings: Bootstrap) -> pd.DataFrame:
+    steps = np.diff(np.log(sweep.batch_sizes))
+
+    def exponents(weights: Array) -> Array:
+        means, _ = log_mean_and_spread(weights, sweep.norm)
+        return np.diff(means, axis=0) / steps.reshape(-1, *(1,) * (means.ndim - 1))
+
+    found = bootstrap(exponents, sweep.units, settings)
+    return pd.DataFrame(
+        {
+            "protocol": sweep.protocol,
+            "epoch": sweep.epoch,
+            "batch_size": sweep.batch_sizes[:-1],
+            "next_batch_size": sweep.batch_sizes[1:],
+            "exponent": found.estimate,
+            "exponent_low": found.low,
+            "exponent_high": found.high,
+        }
+    )
