@@ -125,6 +125,7 @@ def _write_virtual(
 ) -> h5py.Dataset:
     dtype = DATASETS[name]
     layout = h5py.VirtualLayout((len(sources), len(trials), *entry), dtype)
+    layout.dcpl.set_obj_track_times(False)  # unlike other datasets, they record the time otherwise
     for index, row in enumerate(sources):
         for source in row:
             start = source.trials.first - trials.first

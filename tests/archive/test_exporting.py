@@ -1,0 +1,114 @@
+"""Exports: self-contained copies of an archive or of a part of it."""
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+
+from gradatlas import archive
+from gradatlas.archive import ArchiveError
+from gradatlas.sharding import TrialRange
+from tests.archive.examples import flip, make_trials, shard_path, write_atlas, write_shard
+
+
+@pytest.fixture
+def atlas(tmp_path: Path) -> Path:
+    return write_atlas(tmp_path / "results")
+
+
+@pytest.mark.parametrize("compress", [False, True])
+def test_an_export_stands_alone(tmp_path: Path, atlas: Path, compress: bool) -> None:
+    archive.export(atlas, tmp_path / "export.h5", compress=compress)
+    shutil.rmtree(atlas.parent)
+    assert archive.verify(tmp_path / "export.h5") == []
+    with h5py.File(tmp_path / "export.h5") as file:
+        group = file["sgd/epoch30"]
+        assert (group["gradient"].compression == "gzip") == compress
+        assert group["gradient"].fletcher32
+        for index, batch_size in enumerate((1, 4, 16)):
+            for name, values in make_trials(TrialRange(0, 11), key=batch_size).items():
+                np.testing.assert_array_equal(group[name][index], values)
+
+
+def test_an_export_keeps_provenance(tmp_path: Path, atlas: Path) -> None:
+    archive.export(atlas, tmp_path / "export.h5")
+    before, after = archive.open(atlas), archive.open(tmp_path / "export.h5")
+    assert after.sources == before.sources
+    for selection, original in zip(after.selections, before.selections, strict=True):
+        expected = dict(original.attributes)
+        del expected["checkpoint"]  # a path that means nothing elsewhere
+        assert selection.attributes == expected
+
+
+@pytest.mark.parametrize(
+    ("chosen", "selections"),
+    [
+        ({"protocol": "frozen"}, [("frozen", 2, 4), ("frozen", 30, 4)]),
+        ({"epoch": 2, "batch_size": 4}, [("frozen", 2, 4), ("sgd", 2, 4)]),
+        ({"protocol": "sgd", "epoch": 30, "batch_size": 16}, [("sgd", 30, 16)]),
+    ],
+)
+def test_a_part(
+    tmp_path: Path,
+    atlas: Path,
+    chosen: dict[str, Any],
+    selections: list[tuple[str, int, int]],
+) -> None:
+    archive.export(atlas, tmp_path / "part.h5", **chosen)
+    opened = archive.open(tmp_path / "part.h5")
+    assert [(s.protocol, s.epoch, s.batch_size) for s in opened.selections] == selections
+    for selection in opened.selections:
+        expected = make_trials(
+            TrialRange(selection.first, selection.last), key=selection.batch_size
+        )
+        np.testing.assert_array_equal(selection.gradient(3), expected["gradient"][3])
+    assert {(s.protocol, s.epoch, s.batch_size) for s in opened.sources} == set(selections)
+
+
+def test_an_export_of_an_export_and_of_a_shard(tmp_path: Path, atlas: Path) -> None:
+    archive.export(atlas, tmp_path / "first.h5", protocol="frozen", epoch=2)
+    archive.export(tmp_path / "first.h5", tmp_path / "second.h5")
+    assert (tmp_path / "first.h5").read_bytes() == (tmp_path / "second.h5").read_bytes()
+    shard = shard_path(atlas.parent, "frozen", 2, 4, TrialRange(0, 4))
+    archive.export(shard, tmp_path / "third.h5")
+    stored = archive.open(tmp_path / "third.h5").select()
+    np.testing.assert_array_equal(stored.gradient(2), archive.open(shard).select().gradient(2))
+
+
+@pytest.mark.parametrize("shape", [(10, 1024), (1000, 784), (10,)])
+def test_tensors_of_any_size(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    trials = 60 if shape[0] == 10 else 3
+    content = write_shard(tmp_path / "shard.h5", 10, 9 + trials, shape=shape)
+    archive.export(tmp_path / "shard.h5", tmp_path / "export.h5")
+    with h5py.File(tmp_path / "export.h5") as file:
+        np.testing.assert_array_equal(file["sgd/epoch2/gradient"][0], content["gradient"])
+    stored = archive.open(tmp_path / "export.h5").select()
+    np.testing.assert_array_equal(np.concatenate(list(stored.blocks())), content["gradient"])
+
+
+def test_nothing_that_fits(tmp_path: Path, atlas: Path) -> None:
+    with pytest.raises(ArchiveError, match="holds nothing with protocol sgd, batch_size 3"):
+        archive.export(atlas, tmp_path / "part.h5", protocol="sgd", batch_size=3)
+
+
+def test_an_archive_is_not_overwritten_by_its_export(tmp_path: Path, atlas: Path) -> None:
+    shard = shard_path(atlas.parent, "frozen", 2, 4, TrialRange(0, 4))
+    os.link(shard, tmp_path / "same.h5")
+    for target in (atlas, shard, tmp_path / "same.h5"):
+        with pytest.raises(ArchiveError, match="is a file of the archive to be exported"):
+            archive.export(atlas, target)
+    assert archive.verify(atlas) == []
+
+
+def test_damage_is_not_exported(tmp_path: Path, atlas: Path) -> None:
+    shard = shard_path(atlas.parent, "sgd", 2, 4, TrialRange(0, 6))
+    with h5py.File(shard) as file:
+        offset = file["gradient"].id.get_chunk_info(0).byte_offset
+    flip(shard, offset + 100)
+    with pytest.raises(ArchiveError, match=r"trials0-6\.h5 is damaged: gradient of trial 1 "):
+        archive.export(atlas, tmp_path / "export.h5")
+    assert not list(tmp_path.glob("*export*"))

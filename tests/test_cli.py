@@ -1,0 +1,107 @@
+"""The command line: what it prints, and its exit status."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from gradatlas import archive
+from gradatlas.cli import main
+from gradatlas.sharding import TrialRange
+from tests.archive.examples import flip, shard_path, write_atlas
+
+
+@pytest.fixture
+def atlas(tmp_path: Path) -> Path:
+    return write_atlas(tmp_path)
+
+
+def test_info(atlas: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info", str(atlas)]) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith(f"{atlas}: atlas, format version 1, ")
+    rows = [line.split() for line in printed.splitlines()]
+    assert ["sgd", "30", "16", "0-11", "3", "x", "8", "1.15kB", "2"] in rows
+    assert ["seed", "0"] in rows
+
+
+def test_info_as_json(atlas: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info", str(atlas), "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert (facts["kind"], facts["format_version"]) == ("atlas", 1)
+    assert len(facts["selections"]) == 8
+    assert facts["selections"][-1]["batch_size"] == 16
+    assert facts["selections"][-1]["shape"] == [3, 8]
+    assert len(facts["sources"]) == 14
+    assert facts["sources"][0]["trials"] == {"first": 0, "last": 4}
+
+
+def test_verify_a_sound_atlas(atlas: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["verify", str(atlas)]) == 0
+    assert capsys.readouterr().out == f"{atlas}: complete and undamaged\n"
+
+
+def test_verify_says_what_is_wrong(atlas: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shard = shard_path(atlas.parent, "sgd", 2, 1, TrialRange(0, 6))
+    shard.unlink()
+    assert main(["verify", str(atlas)]) == 1
+    first, last = capsys.readouterr().out.splitlines()
+    assert first.startswith(f"{shard} is missing")
+    assert last == f"{atlas}: 1 thing is wrong"
+
+
+def test_export(tmp_path: Path, atlas: Path) -> None:
+    target = tmp_path / "part.h5"
+    arguments = ["--protocol", "sgd", "--epoch", "2", "--batch-size", "4", "--compress"]
+    assert main(["export", str(atlas), str(target), *arguments]) == 0
+    (selection,) = archive.open(target).selections
+    assert (selection.protocol, selection.epoch, selection.batch_size) == ("sgd", 2, 4)
+
+
+@pytest.mark.parametrize("command", ["info", "export"])
+def test_an_error_is_one_sentence(
+    tmp_path: Path, atlas: Path, command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flip(atlas, 100)
+    target = [str(tmp_path / "copy.h5")] if command == "export" else []
+    assert main([command, str(atlas), *target]) == 1
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith(f"gradatlas: {atlas} is damaged")
+    assert printed.err.count("\n") == 1
+
+
+def test_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["inform"])
+    assert ended.value.code == 2
+    assert "invalid choice: 'inform'" in capsys.readouterr().err
+
+
+def test_a_reader_that_leaves_gives_no_traceback(atlas: Path) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    program = "import sys; from gradatlas.cli import main; sys.exit(main())"
+    result = subprocess.run(
+        [sys.executable, "-c", program, "info", str(atlas)],
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    os.close(writing)
+    assert (result.returncode, result.stderr) == (1, "")
+
+
+def test_an_interrupt_gives_no_traceback(
+    atlas: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(archive, "open", interrupted)
+    assert main(["info", str(atlas)]) == 130
+    assert capsys.readouterr().err == ""
