@@ -79,3 +79,52 @@ rule statistics_table:
     threads: 1
     script:
         "../../scripts/statistics_table.py"
+
+
+rule claims:
+    input:
+        maps=[
+            f"results/statistics/{protocol}/epoch{epoch}/batch{batch_size}.h5"
+            for protocol, epoch, batch_size in grid()
+        ],
+        code=code(
+            "claims",
+            "archive.layout",
+            "bootstrap",
+            "claims",
+            "comparison",
+            "covariance",
+            "description",
+            "errors",
+            "evidence",
+            "jackknife",
+            "jobs",
+            "laws",
+            "noise_scale",
+            "norms",
+            "provenance",
+            "readings",
+            "scaling",
+            "sweep",
+            "tables",
+            "variance_sources",
+        ),
+    output:
+        scaling="results/scaling.csv",
+        local_exponents="results/local_exponents.csv",
+        readings="results/readings.csv",
+        variance_sources="results/variance_sources.csv",
+        noise_scale="results/noise_scale.csv",
+        claims="results/claims.csv",
+        claims_page="results/claims.md",
+    log:
+        "results/logs/claims.log",
+    benchmark:
+        "results/benchmarks/claims.tsv"
+    threads: 1
+    params:
+        resamples=lookup("statistics/bootstrap", within=config),
+        confidence=lookup("statistics/confidence", within=config),
+        seed=experiment.seed,
+    script:
+        "../../scripts/claims.py"

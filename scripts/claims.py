@@ -1,0 +1,19 @@
+"""Compare all batch sizes and put the article's claims to the test."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gradatlas.comparison import ComparisonFiles, compare_batch_sizes
+from gradatlas.jobs import job
+
+if TYPE_CHECKING:
+    from snakemake.script import snakemake
+
+with job(snakemake.log[0]):
+    compare_batch_sizes(
+        [Path(maps) for maps in snakemake.input.maps],
+        ComparisonFiles(**{name: Path(path) for name, path in snakemake.output.items()}),
+        resamples=snakemake.params.resamples,
+        confidence=snakemake.params.confidence,
+        seed=snakemake.params.seed,
+    )
