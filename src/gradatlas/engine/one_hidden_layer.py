@@ -91,6 +91,7 @@ def _preactivations(inputs: Array, weight: Array, bias: Array) -> Array:
     return result
 
 
+@np.errstate(over="ignore", invalid="ignore")  # a diverged trial is stored as it is
 def _run_trials(
     measurement: Measurement, network: _Network, sample_index: NDArray[np.unsignedinteger[Any]]
 ) -> TrialGradients:
