@@ -241,10 +241,13 @@ def test_a_trial_needs_no_more_samples_than_there_are() -> None:
             "line 3 is not valid YAML: expected ',' or ']'",
         ),
         (b"seed: 1\n\tdevice: cpu\n", "line 2 is not valid YAML"),
-        (b"model:\n  hidden: [1]\nseed: 1\nseed: 2\n", "line 1 is not valid YAML: seed is given"),
+        (
+            b"model:\n  hidden: [1]\nseed: 1\nseed: 2\n",
+            "line 4 is not valid YAML: seed is given",
+        ),
         (b"\xff\xfe\x00", "is not valid YAML: 'utf-8' codec"),
         (b"seed: 2020-99-99\n", "is not valid YAML: month must be"),
-        (b"[" * 1500, "is not valid YAML: maximum recursion"),
+        (b"[" * 1100, "is not valid YAML: maximum recursion"),
     ],
 )
 def test_a_file_that_is_no_configuration_is_named_with_its_line(

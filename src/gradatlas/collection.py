@@ -11,8 +11,8 @@ from gradatlas import engine
 from gradatlas.archive.layout import ShardAttributes
 from gradatlas.archive.shard import create_shard
 from gradatlas.checkpoint import Checkpoint, load_checkpoint
-from gradatlas.configuration import Collection
-from gradatlas.data import DataError, Split, load_train
+from gradatlas.configuration import Collection, check_samples
+from gradatlas.data import Split, load_train
 from gradatlas.device import resolve_device
 from gradatlas.model import architecture_of
 from gradatlas.provenance import code_commit, library_versions
@@ -53,7 +53,9 @@ def collect(
     device = resolve_device(device)
     split = load_train(data)
     start = load_checkpoint(checkpoint, architecture_of(split, collection.hidden))
-    _check_samples(collection, split)
+    check_samples(
+        collection.protocol, collection.samples_per_trial, collection.dataset, len(split.labels)
+    )
     measurement = Measurement(
         start.weights, collection.update, collection.learning_rate, batch_size, collection.parameter
     )
@@ -70,14 +72,6 @@ def collect(
         ):
             shard.append(**vars(run(index)), sample_index=index)
             progress.update(len(index))
-
-
-def _check_samples(collection: Collection, split: Split) -> None:
-    if collection.samples_per_trial > len(split.labels):
-        raise DataError(
-            f"samples_per_trial is {collection.samples_per_trial}, but {collection.dataset} has "
-            f"{len(split.labels)} training samples and a trial draws without replacement"
-        )
 
 
 def _sample_blocks(

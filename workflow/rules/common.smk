@@ -2,13 +2,15 @@
 
 import re
 
-from gradatlas.configuration import read_experiment
+from gradatlas.configuration import check_file, read_experiment
 from gradatlas.data import folder
 from gradatlas.errors import InputError
 from gradatlas.sharding import TrialRange, plan_shards
 from snakemake.exceptions import WorkflowError
 
 try:
+    for path in workflow.configfiles:
+        check_file(Path(path))
     experiment = read_experiment(
         config, Path(workflow.source_path("../schemas/config.schema.yaml"))
     )

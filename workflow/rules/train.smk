@@ -2,11 +2,11 @@
 
 from dataclasses import asdict
 
-from gradatlas.data import IDX_FILES, DataError, idx_paths
+from gradatlas.configuration import check_samples
+from gradatlas.data import IDX_FILES, count_training_samples, idx_paths, is_absent
 
-try:
-    DATA_FILES = [str(path) for path in idx_paths(DATA).values()]
-except DataError:  # to be fetched; the names are those the download gives them
+if is_absent(DATA):
+    # To be fetched; the names are those the download gives them.
     DATA_FILES = [str(DATA / pattern.format(3)) for pattern in IDX_FILES.values()]
 
     rule download:
@@ -21,6 +21,20 @@ except DataError:  # to be fetched; the names are those the download gives them
             folder=DATA,
         script:
             "../../scripts/download.py"
+
+else:
+    try:
+        DATA_FILES = [str(path) for path in idx_paths(DATA).values()]
+        available = count_training_samples(DATA)
+        for protocol in experiment.protocols.values():
+            check_samples(
+                protocol.name,
+                protocol.samples_per_trial,
+                experiment.dataset,
+                available,
+            )
+    except (InputError, OSError) as error:
+        raise WorkflowError(f"data: {error}") from None
 
 
 rule train:
