@@ -10,7 +10,7 @@ from gradatlas.claims import judge, render
 from gradatlas.noise_scale import noise_scales
 from gradatlas.provenance import replace_file
 from gradatlas.readings import compare_readings
-from gradatlas.scaling import compare_laws, local_exponents
+from gradatlas.scaling import compare_laws, law_curves, local_exponents
 from gradatlas.sweep import read_sweeps
 from gradatlas.tables import write_csv
 from gradatlas.variance_sources import split_variance
@@ -21,6 +21,7 @@ class ComparisonFiles:
     """Files that ``compare_batch_sizes`` writes, all CSV but the last."""
 
     scaling: Path
+    law_curves: Path
     local_exponents: Path
     readings: Path
     variance_sources: Path
@@ -55,6 +56,7 @@ def compare_batch_sizes(
     readings = compare_readings(sweeps, settings)
     verdicts = judge(sweeps, settings)
     write_csv(files.scaling, compare_laws(sweeps))
+    write_csv(files.law_curves, law_curves(sweeps))
     write_csv(files.local_exponents, local_exponents(sweeps, settings))
     write_csv(files.readings, readings)
     write_csv(files.variance_sources, split_variance(sweeps, confidence))

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from gradatlas.bootstrap import Bootstrap, bootstrap
 from gradatlas.jackknife import jackknife
-from gradatlas.laws import Fit, fit_law, laws
+from gradatlas.laws import Fit, Law, fit_law, laws
 from gradatlas.readings import log_mean_and_spread, residual_contrasts
 from gradatlas.sweep import Sweep
 
@@ -17,6 +17,9 @@ Array = NDArray[np.float64]
 
 # Fewer batch sizes leave nothing to compare laws of two parameters by when one is left out.
 MINIMUM_BATCH_SIZES = 5
+
+# Points of a fitted curve, besides the measured batch sizes.
+_CURVE_POINTS = 60
 
 
 def compare_laws(sweeps: Sequence[Sweep]) -> pd.DataFrame:
@@ -88,6 +91,47 @@ def _lack_of_fit(sweep: Sweep, law: str) -> float:
             return jackknife(log_means, sweep.units).vanish(residual_contrasts(design))
         case _:
             return math.nan
+
+
+def law_curves(sweeps: Sequence[Sweep]) -> pd.DataFrame:
+    """Every law of ``compare_laws``, fitted to all batch sizes, as a curve.
+
+    Returns:
+        Rows of protocol, epoch, law, batch_size (measured ones and points in between), fitted_norm,
+        root_mean_square_norm and relative_error of the fit, both NaN in between.
+    """
+    tables = [
+        _law_curve(sweep, law)
+        for sweep in sweeps
+        if sweep.update == "sgd" and len(sweep.batch_sizes) >= MINIMUM_BATCH_SIZES
+        for law in laws(sweep.samples_per_trial)
+    ]
+    columns = [
+        *("protocol", "epoch", "law", "batch_size", "fitted_norm"),
+        *("root_mean_square_norm", "relative_error"),
+    ]
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=columns)
+
+
+def _law_curve(sweep: Sweep, law: Law) -> pd.DataFrame:
+    sizes = sweep.batch_sizes.astype(np.float64)
+    squares = np.square(sweep.norm).mean(axis=1)
+    predict, _ = law.fit(sizes, squares)
+    grid = np.union1d(sizes, np.geomspace(sizes[0], sizes[-1], _CURVE_POINTS))
+    fitted = np.sqrt(predict(grid))
+    measured = np.full(len(grid), np.nan)
+    measured[np.searchsorted(grid, sizes)] = np.sqrt(squares)
+    return pd.DataFrame(
+        {
+            "protocol": sweep.protocol,
+            "epoch": sweep.epoch,
+            "law": law.name,
+            "batch_size": grid,
+            "fitted_norm": fitted,
+            "root_mean_square_norm": measured,
+            "relative_error": fitted / measured - 1,
+        }
+    )
 
 
 def local_exponents(sweeps: Sequence[Sweep], settings: Bootstrap) -> pd.DataFrame:

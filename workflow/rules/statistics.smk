@@ -111,6 +111,7 @@ rule claims:
         ),
     output:
         scaling="results/scaling.csv",
+        law_curves="results/law_curves.csv",
         local_exponents="results/local_exponents.csv",
         readings="results/readings.csv",
         variance_sources="results/variance_sources.csv",
