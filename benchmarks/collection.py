@@ -13,12 +13,11 @@ import argparse
 import json
 import os
 import platform
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
@@ -45,8 +44,19 @@ BATCH_SIZES = [1, 2, 3, 4, 5, 6, 7, 8, 16, 32, 64, 128, 256, 512, 1024]
 INPUTS, HIDDEN, CLASSES, SAMPLES = 784, 1024, 10, 1024
 RATE = 0.01
 CORES = os.cpu_count() or 1
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 Weights = dict[str, NDArray[np.float32]]
+
+
+def median(values: Sequence[float]) -> float:
+    """Not from ``statistics``: a benchmark beside this one has that name."""
+    return float(np.median(values))
+
+
+def mean(values: Sequence[float]) -> float:
+    """As above."""
+    return float(np.mean(values))
 
 
 # --- What a process measures -------------------------------------------------------------------
@@ -260,7 +270,7 @@ def workers(count: int, threads: int, weights: Weights) -> Iterator[Callable[...
     """Start processes with a number of threads each; yields a function that all run at once."""
     context = get_context("spawn")
     barrier = context.Barrier(count)
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    for name in THREAD_VARIABLES:
         os.environ[name] = str(threads)
     with ProcessPoolExecutor(
         count, mp_context=context, initializer=_start, initargs=(barrier, weights, threads)
@@ -285,7 +295,8 @@ def engine_gflop(batch_size: int) -> float:
     earlier = sum((stop - start) * start for start, stop in steps)
     within = sum((b.stop - b.start) * (b.start % block) for b in batches(SAMPLES, batch_size))
     last_layer = 4 * SAMPLES * CLASSES * HIDDEN
-    return 2 * (gram * INPUTS + (earlier + within) * HIDDEN + last_layer) / 1e9
+    multiplications = gram * INPUTS + (earlier + within) * HIDDEN + last_layer
+    return float(2 * multiplications / 1e9)
 
 
 def checkpoint(epochs: int) -> Weights:
@@ -297,7 +308,8 @@ def checkpoint(epochs: int) -> Weights:
     if epochs == 0:
         return initial_parameters(Architecture(INPUTS, (HIDDEN,), CLASSES), 0)
     settings = Training(batch_size=1024, learning_rate=RATE, momentum=0.0, checkpoints=(epochs,))
-    return [*train(data, few, (HIDDEN,), settings, seed=0, device="cpu", threads=CORES)][-1].weights
+    *_, last = train(data, few, (HIDDEN,), settings, seed=0, device="cpu", threads=CORES)
+    return last.weights
 
 
 def compare(rounds: int, weights: Weights) -> dict[str, Any]:
@@ -318,16 +330,16 @@ def compare(rounds: int, weights: Weights) -> dict[str, Any]:
                 repeat = 1 if size < 8 else 3
                 seconds["plain"][size].append(alone(measure_plain, size, repeat)[0])
                 strict = plain(measure_plain, size, repeat)
-                seconds["plain strict"][size].append(statistics.mean(strict) / CORES)
+                seconds["plain strict"][size].append(mean(strict) / CORES)
                 quick = fast(measure_engine, size, 8)
-                seconds["engine"][size].append(statistics.mean(quick) / CORES)
+                seconds["engine"][size].append(mean(quick) / CORES)
     return {
         "seconds": {
-            name: {size: statistics.median(values) for size, values in column.items()}
+            name: {size: median(values) for size, values in column.items()}
             for name, column in seconds.items()
         },
-        "sgemm_gflops": statistics.median(sgemm),
-        "preparation_seconds": statistics.median(preparation),
+        "sgemm_gflops": median(sgemm),
+        "preparation_seconds": median(preparation),
         "job_peak_memory_megabytes": job_peak_memory(weights),
     }
 
@@ -349,13 +361,15 @@ collect(Path({folder!r}, "shard.h5"), settings, epoch=0, batch_size=1, trials=Tr
         device="cpu")
 """
         command = [sys.executable, "-c", work + _PRINT_PEAK]
-        result = subprocess.run(command, capture_output=True, text=True, check=True)
+        one_thread = {**os.environ, **dict.fromkeys(THREAD_VARIABLES, "1")}
+        result = subprocess.run(command, env=one_thread, capture_output=True, text=True, check=True)
     return float(result.stdout) / 1024
 
 
+# The kernel's own high-water mark: getrusage would count what the parent held when it forked.
 _PRINT_PEAK = """
-import resource
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+status = dict(line.split(":", 1) for line in open("/proc/self/status"))
+print(status["VmHWM"].split()[0])
 """
 
 
@@ -371,7 +385,7 @@ def peers(rounds: int, weights: Weights) -> dict[str, float | str]:
                     found[name].append(1000 * run(measure_per_sample, name)[0])
                 except ModuleNotFoundError as error:
                     missing[name] = f"not installed ({error.name})"
-    return {**{n: statistics.median(v) for n, v in found.items() if v}, **missing}
+    return {**{n: median(v) for n, v in found.items() if v}, **missing}
 
 
 def accuracy(trials: int, weights: Weights) -> dict[int, dict[str, float]]:
@@ -381,9 +395,9 @@ def accuracy(trials: int, weights: Weights) -> dict[int, dict[str, float]]:
         for size in BATCH_SIZES:
             ours, autograd = run(measure_accuracy, size, trials)[0]
             table[size] = {
-                "engine median": statistics.median(ours),
+                "engine median": median(ours),
                 "engine largest": max(ours),
-                "autograd median": statistics.median(autograd),
+                "autograd median": median(autograd),
                 "autograd largest": max(autograd),
             }
     return table
