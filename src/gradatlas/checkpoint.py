@@ -13,7 +13,8 @@ from safetensors.numpy import save
 
 from gradatlas.errors import InputError
 from gradatlas.model import Architecture
-from gradatlas.provenance import file_digest, replace_file
+from gradatlas.provenance import file_digest
+from gradatlas.replacing import replace_file
 
 
 class CheckpointError(InputError):

@@ -8,8 +8,8 @@ from pathlib import Path
 from gradatlas.bootstrap import Bootstrap
 from gradatlas.claims import judge, render
 from gradatlas.noise_scale import noise_scales
-from gradatlas.provenance import replace_file
 from gradatlas.readings import compare_readings
+from gradatlas.replacing import replace_file
 from gradatlas.scaling import compare_laws, law_curves, local_exponents
 from gradatlas.sweep import read_sweeps
 from gradatlas.tables import write_csv

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradatlas.errors import InputError
-from gradatlas.provenance import replace_file
+from gradatlas.replacing import replace_file
 
 IDX_FILES = {
     "train_images": "train-images-idx{}-ubyte.gz",

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradatlas.archive.layout import dimension_names
-from gradatlas.provenance import code_commit, library_versions, replace_file
+from gradatlas.provenance import code_commit, library_versions
+from gradatlas.replacing import replace_file
 
 if TYPE_CHECKING:
     from gradatlas.archive.selection import Selection

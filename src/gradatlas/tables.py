@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from gradatlas.description import read_description
-from gradatlas.provenance import replace_file
+from gradatlas.replacing import replace_file
 
 KEY = ["protocol", "epoch", "batch_size"]
 

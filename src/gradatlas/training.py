@@ -22,7 +22,8 @@ from gradatlas.data import Split, load_test, load_train
 from gradatlas.device import resolve_device
 from gradatlas.errors import InputError
 from gradatlas.model import architecture_of, initial_parameters, logits
-from gradatlas.provenance import code_commit, library_versions, replace_file
+from gradatlas.provenance import code_commit, library_versions
+from gradatlas.replacing import replace_file
 from gradatlas.sampling import Stream, permutation
 
 PIECE = 256  # samples of a training batch that one thread differentiates

@@ -29,6 +29,7 @@ rule collect:
             "jobs",
             "model",
             "provenance",
+            "replacing",
             "sampling",
             "sharding",
             "training",

@@ -33,6 +33,7 @@ rule statistics:
             "moments",
             "norms",
             "provenance",
+            "replacing",
             "scan",
             "sharding",
             "statistics",
@@ -67,6 +68,7 @@ rule statistics_table:
             "errors",
             "jobs",
             "provenance",
+            "replacing",
             "tables",
         ),
     output:
@@ -103,6 +105,7 @@ rule claims:
             "noise_scale",
             "norms",
             "provenance",
+            "replacing",
             "readings",
             "scaling",
             "sweep",

@@ -50,6 +50,7 @@ rule train:
             "jobs",
             "model",
             "provenance",
+            "replacing",
             "sampling",
             "training",
         ),

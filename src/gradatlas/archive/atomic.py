@@ -1,26 +1,19 @@
 """Write an HDF5 file whole or not at all.
 
-A file is written under a name of its own in the target's folder, flushed to disk and renamed:
-what stands under the final name is complete. HDF5 itself never learns that a write failed, as it
-then leaves unreadable files behind and may crash at exit; the failure is kept and raised once
-HDF5 is done.
+HDF5 itself never learns that a write failed, as it then leaves unreadable files behind and may
+crash at exit; the failure is kept and raised once HDF5 is done.
 """
 
-import fcntl
-import glob
 import os
-import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import h5py
 
-from gradatlas.archive.errors import reworded
 from gradatlas.archive.seal import payload_extents, seal_file
-
-PARTIAL_SUFFIX = ".partial"
+from gradatlas.replacing import failures_named, replacing, write_failure
 
 
 class _Target:
@@ -80,7 +73,7 @@ class NewFile:
             OSError: Disk full, file size limit, or whatever else the operating system said.
         """
         if self._target.failure is not None:
-            raise _sentence(self._target.failure, self.path) from self._target.failure
+            raise write_failure(self._target.failure, self.path) from self._target.failure
 
 
 @contextmanager
@@ -96,7 +89,7 @@ def create_file(path: Path) -> Iterator[NewFile]:
     Raises:
         OSError: If the file cannot be written; the message names it and the reason.
     """
-    with _replacing(path) as descriptor:
+    with replacing(path) as descriptor:
         target = _Target(descriptor)
         with h5py.File(target, "w", rdcc_nbytes=0) as hdf5:
             new = NewFile(hdf5, path, target)
@@ -104,73 +97,5 @@ def create_file(path: Path) -> Iterator[NewFile]:
             hdf5.flush()
             payload = payload_extents(hdf5)
         new.check()
-        with _failures_named(path):
+        with failures_named(path):
             seal_file(descriptor, payload)
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[int]:
-    """Descriptor of a new file that takes the place of ``path`` if the block ends normally."""
-    if path.is_dir():
-        raise IsADirectoryError(f"{path} is a directory, expected the name of a file to write")
-    _discard_stale(path)
-    partial, descriptor = _open_partial(path)
-    try:
-        yield descriptor
-        with _failures_named(path):
-            os.fsync(descriptor)
-            partial.replace(path)
-            _sync_folder(path.parent)
-    finally:
-        partial.unlink(missing_ok=True)
-        os.close(descriptor)
-
-
-def _open_partial(path: Path) -> tuple[Path, int]:
-    """Create and lock a file of our own next to ``path``; the lock says that we are alive."""
-    while True:
-        partial = path.with_name(f".{path.name}.{secrets.token_hex(8)}{PARTIAL_SUFFIX}")
-        with _failures_named(path):
-            descriptor = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
-        if _lock(descriptor) and partial.exists():
-            return partial, descriptor
-        os.close(descriptor)  # taken for stale and discarded between creation and lock
-
-
-def _discard_stale(path: Path) -> None:
-    """Delete what writers of ``path`` that were killed left behind; a living one holds a lock."""
-    for partial in path.parent.glob(f".{glob.escape(path.name)}.*{PARTIAL_SUFFIX}"):
-        with suppress(OSError):  # already gone, or not ours to delete: harmless
-            descriptor = os.open(partial, os.O_RDWR)
-            if _lock(descriptor):
-                partial.unlink(missing_ok=True)
-            os.close(descriptor)
-
-
-def _lock(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-@contextmanager
-def _failures_named(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise _sentence(error, path) from error
-
-
-def _sentence(error: OSError, path: Path) -> OSError:
-    reason = error.strerror or str(error)
-    return reworded(error, f"{path} could not be written ({reason}); nothing was kept")

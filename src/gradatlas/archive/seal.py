@@ -17,8 +17,9 @@ from pathlib import Path
 
 import h5py
 
-from gradatlas.archive.errors import ArchiveError, reworded
+from gradatlas.archive.errors import ArchiveError
 from gradatlas.archive.layout import CHECKSUMS, FORMAT, FORMAT_VERSION
+from gradatlas.errors import reworded
 
 MAGIC = b"\x89GRADATLAS SEAL\n"
 SEAL_VERSION = 1
