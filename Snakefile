@@ -18,6 +18,8 @@ include: "workflow/rules/common.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/collect.smk"
 include: "workflow/rules/archive.smk"
+include: "workflow/rules/statistics.smk"
+include: "workflow/rules/figures.smk"
 
 
 localrules:
@@ -27,5 +29,8 @@ localrules:
 rule all:
     default_target: True
     input:
-        "results/gradients.h5",
-        "results/training.csv",
+        rules.train.output.table,
+        rules.atlas.output,
+        rules.statistics_table.output,
+        rules.claims.output,
+        rules.figures.output,
