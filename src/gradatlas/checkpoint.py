@@ -1,5 +1,6 @@
 """Checkpoints: weights in safetensors, with what trained them as metadata."""
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,13 +9,15 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
 
 from gradatlas.errors import InputError
 from gradatlas.model import Architecture
-from gradatlas.provenance import file_digest
 from gradatlas.replacing import replace_file
+
+METADATA = "__metadata__"  # the header's entry for facts about the file, as safetensors has it
+DIGEST = "content_sha256"
 
 
 class CheckpointError(InputError):
@@ -33,7 +36,7 @@ class Checkpoint:
 def save_checkpoint(
     path: Path, weights: Mapping[str, NDArray[np.float32]], metadata: Mapping[str, str]
 ) -> None:
-    """Write a checkpoint, byte-identical for equal weights and metadata.
+    """Write a checkpoint, byte-identical for equal weights and metadata, with its own digest.
 
     Args:
         path: Target file; complete as soon as it stands under this name.
@@ -41,41 +44,59 @@ def save_checkpoint(
         metadata: Facts about the run.
     """
     contiguous = {name: np.ascontiguousarray(value) for name, value in weights.items()}
-    replace_file(path, _sort_header(save(contiguous, metadata=dict(metadata))))
+    header, data = _parts(save(contiguous, metadata=dict(metadata)))
+    header[METADATA][DIGEST] = _digest(header, data)
+    encoded = _canonical(header)
+    encoded += b" " * (-len(encoded) % 8)
+    replace_file(path, len(encoded).to_bytes(8, "little") + encoded + data)
 
 
-def _sort_header(content: bytes) -> bytes:
-    """Put the header's keys in order: safetensors writes metadata in one that changes by run.
-
-    The format is a little-endian 64-bit length, a JSON header padded with spaces, and the data.
-    """
+def _parts(content: bytes) -> tuple[dict[str, Any], bytes]:
+    """Header and data: safetensors is a 64-bit little-endian length, a JSON header, the data."""
     length = 8 + int.from_bytes(content[:8], "little")
-    header = json.dumps(json.loads(content[8:length]), sort_keys=True).encode()
-    header += b" " * (-len(header) % 8)
-    return len(header).to_bytes(8, "little") + header + content[length:]
+    return json.loads(content[8:length]), content[length:]
+
+
+def _canonical(header: Mapping[str, Any]) -> bytes:
+    """The header with its keys in order; safetensors writes metadata in one that changes by run."""
+    return json.dumps(header, sort_keys=True).encode()
+
+
+def _digest(header: Mapping[str, Any], data: bytes) -> str:
+    """SHA-256 of everything but the digest's own entry."""
+    metadata = {key: value for key, value in header[METADATA].items() if key != DIGEST}
+    return hashlib.sha256(_canonical({**header, METADATA: metadata}) + data).hexdigest()
 
 
 def load_checkpoint(path: Path, architecture: Architecture) -> Checkpoint:
     """Read a checkpoint and check it against the model.
 
+    A safetensors file from elsewhere may lack our digest; one of ours is checked against it.
+
     Raises:
-        CheckpointError: The file is missing, is no safetensors file, belongs to another
-            architecture, or holds values that are not finite.
+        CheckpointError: The file is missing, is no safetensors file, was altered, belongs to
+            another architecture, or holds values that are not finite.
     """
     try:
-        with safe_open(path, framework="numpy") as file:
-            metadata = dict(file.metadata() or {})
-            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError) as error:
+        content = path.read_bytes()
+        weights = load(content)
+        header, data = _parts(content)
+    except (OSError, SafetensorError, KeyError, TypeError) as error:  # of a dtype unknown to NumPy
         raise CheckpointError(
             f"{path} cannot be read as a safetensors checkpoint ({error}); "
             "remove it, and the workflow trains it again"
         ) from error
+    metadata = header.get(METADATA, {})
+    if DIGEST in metadata and metadata[DIGEST] != _digest(header, data):
+        raise CheckpointError(
+            f"{path} was altered after it was written: its content does not match the digest in "
+            "it; remove it, and the workflow trains it again"
+        )
     _check_weights(path, weights, architecture)
     return Checkpoint(
         weights={name: weights[name] for name in architecture.parameters},
         metadata=metadata,
-        sha256=file_digest(path),
+        sha256=hashlib.sha256(content).hexdigest(),
     )
 
 
