@@ -106,7 +106,7 @@ def _parts(trials: TrialRange) -> Iterator[TrialRange]:
 def _check_rows(segment: Segment, trials: TrialRange) -> Iterator[Finding]:
     for name in (*CHECKSUMS, *SCALARS):
         try:
-            segment.read(name, trials.first, trials.last, check_chunks=True)
+            segment.check(name, trials.first, trials.last)
         except (ArchiveError, OSError) as error:
             yield _finding(segment.path, error)
 
