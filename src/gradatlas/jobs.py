@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 from gradatlas.errors import InputError
 
@@ -30,8 +31,14 @@ def job(log: str) -> Iterator[logging.Logger]:
         yield logger
         logger.info("finished")
     except (InputError, OSError) as error:
-        logger.error("%s", error)
-        sys.exit(f"error: {error}")
+        _give_up(str(error))
+    except MemoryError as error:
+        _give_up(f"not enough memory ({error}); use a machine with more, or fewer jobs at a time")
     except Exception:
         logger.exception("failed")
         raise
+
+
+def _give_up(sentence: str) -> NoReturn:
+    logger.error("%s", sentence)
+    sys.exit(f"error: {sentence}")
