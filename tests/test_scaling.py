@@ -1,5 +1,6 @@
 """Laws and exponents from trials: known curves, paired intervals, tests of fit."""
 
+from collections.abc import Hashable
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ def norms(curve: Array, spread: Array | float = 0.05, trials: int = 200, seed: i
     return np.asarray(curve[:, None] * (1 + relative * (common + 0.1 * own) / np.sqrt(1.01)))
 
 
-def rows(table: pd.DataFrame, key: str) -> dict[str, dict[str, Any]]:
+def rows(table: pd.DataFrame, key: str) -> dict[str, dict[Hashable, Any]]:
     """Rows by a column that names them."""
     return {str(row[key]): row for row in table.to_dict("records")}
 

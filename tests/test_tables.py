@@ -1,0 +1,160 @@
+"""Rows become tables; sweeps pair the trials of all batch sizes; the comparison writes all."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from gradatlas.comparison import ComparisonFiles, compare_batch_sizes
+from gradatlas.description import Description, read_description, read_trials, write_description
+from gradatlas.statistics import describe_batch_size
+from gradatlas.sweep import SweepError, read_sweeps
+from gradatlas.tables import gather
+from tests.synthetic import SAMPLES, draw, write_shards
+
+
+def describe(
+    folder: Path, shards: dict[int, list[Path]], name: str = "sgd"
+) -> tuple[list[Path], list[Path]]:
+    """Rows and maps of every batch size."""
+    rows = [folder / f"{name}-{size}.json" for size in shards]
+    maps = [folder / f"{name}-{size}.maps" for size in shards]
+    for row, target, paths in zip(rows, maps, shards.values(), strict=True):
+        describe_batch_size(
+            paths,
+            shards[max(shards)],
+            row,
+            target,
+            max_order=5,
+            resamples=100,
+            confidence=0.9,
+            seed=0,
+        )
+    return rows, maps
+
+
+def write_sweep(
+    folder: Path, sizes: tuple[int, ...] = (1, 4, SAMPLES), **settings: object
+) -> dict[int, list[Path]]:
+    return {
+        size: write_shards(folder, size**0.2 * draw(20), batch_size=size, **settings)  # type: ignore[arg-type]
+        for size in sizes
+    }
+
+
+def test_a_row_survives_its_file(tmp_path: Path) -> None:
+    row = Description(
+        "sgd", 2, 8, {"mean_norm": 0.1 + 0.2, "skewness": math.nan}, {"skewness": "x"}
+    )
+    write_description(tmp_path / "row.json", row)
+    found = read_description(tmp_path / "row.json")
+    assert found.values["mean_norm"] == 0.1 + 0.2
+    assert math.isnan(found.values["skewness"])
+    assert (found.protocol, found.epoch, found.batch_size) == ("sgd", 2, 8)
+    assert found.reasons == {"skewness": "x"}
+
+
+def test_the_table_is_normalised_to_the_largest_batch_size(tmp_path: Path) -> None:
+    rows, _ = describe(tmp_path, write_sweep(tmp_path))
+    table, notes = tmp_path / "statistics.csv", tmp_path / "notes.csv"
+    gather(rows[::-1], table, notes)
+    found = pd.read_csv(table)
+    assert found["batch_size"].tolist() == [1, 4, SAMPLES]
+    np.testing.assert_allclose(found["normalised_mean"], found["mean_norm"].iloc[-1], rtol=1e-12)
+    np.testing.assert_allclose(
+        found["normalised_std"] / found["normalised_mean"], found["relative_std"], rtol=1e-12
+    )
+    expected = [*("mean_norm", "mean_norm_low", "mean_norm_high", "std_norm", "relative_std")]
+    assert set(expected) < set(found.columns)
+    reasons = pd.read_csv(notes)
+    assert reasons.columns.tolist() == ["protocol", "epoch", "batch_size", "column", "reason"]
+    missing = int(found.isna().to_numpy().sum())
+    assert len(reasons) == missing
+
+
+def test_numbers_are_written_in_full(tmp_path: Path) -> None:
+    rows, _ = describe(tmp_path, write_sweep(tmp_path))
+    gather(rows, tmp_path / "statistics.csv", tmp_path / "notes.csv")
+    found = pd.read_csv(tmp_path / "statistics.csv")
+    assert found["mean_norm"][0] == read_description(rows[0]).values["mean_norm"]
+
+
+def test_trials_survive_their_file(tmp_path: Path) -> None:
+    _, maps = describe(tmp_path, write_sweep(tmp_path, first_trial=5))
+    scalars = read_trials(maps[1])
+    assert (scalars.batch_size, scalars.update, scalars.sample_sets) == (4, "sgd", None)
+    assert scalars.batches_per_trial == 16
+    np.testing.assert_array_equal(scalars.columns["trial"], np.arange(5, 25))
+    np.testing.assert_allclose(
+        scalars.columns["norm"],
+        np.linalg.norm((4**0.2 * draw(20)).astype(np.float32).reshape(20, -1), axis=1),
+        rtol=1e-6,
+    )
+    assert "mean" not in scalars.columns
+
+
+def test_a_sweep_leaves_out_trials_that_diverged_anywhere(tmp_path: Path) -> None:
+    broken = draw(20)
+    broken[7] = np.inf
+    shards = write_sweep(tmp_path)
+    shards[4] = write_shards(tmp_path, broken, batch_size=4)
+    (sweep,) = read_sweeps(describe(tmp_path, shards)[1])
+    assert sweep.diverged == 1
+    assert sweep.trials.tolist() == [trial for trial in range(20) if trial != 7]
+    assert sweep.norm.shape == (3, 19)
+    assert sweep.batch_sizes.tolist() == [1, 4, SAMPLES]
+    assert sweep.batches_per_trial.tolist() == [64, 16, 1]
+
+
+def test_batch_sizes_of_other_trials_are_not_compared(tmp_path: Path) -> None:
+    _, maps = describe(tmp_path, write_sweep(tmp_path))
+    other = tmp_path / "other"
+    other.mkdir()
+    shards = {8: write_shards(other, draw(9), batch_size=8)}
+    with pytest.raises(SweepError, match=r"batch size 8 .* has 9 trials, expected the same 20"):
+        read_sweeps([*maps, *describe(other, shards)[1]])
+
+
+def test_the_comparison_writes_every_table(tmp_path: Path) -> None:
+    maps = []
+    for epoch in (2, 30):
+        for name, update, sets in (
+            ("sgd", "sgd", None),
+            ("frozen", "none", None),
+            ("re", "sgd", 10),
+        ):
+            folder = tmp_path / f"{name}{epoch}"
+            folder.mkdir()
+            sweep = write_sweep(folder, protocol=name, update=update, sample_sets=sets, epoch=epoch)
+            maps += describe(folder, sweep, name)[1]
+    names = (
+        "scaling",
+        "law_curves",
+        "local_exponents",
+        "readings",
+        "variance_sources",
+        "noise_scale",
+        "claims",
+    )
+    tables = {name: tmp_path / f"{name}.csv" for name in names}
+    page = tmp_path / "claims.md"
+    for order in (maps, maps[::-1]):
+        compare_batch_sizes(
+            order,
+            ComparisonFiles(**tables, claims_page=page),
+            resamples=100,
+            confidence=0.95,
+            seed=0,
+        )
+        found = {name: pd.read_csv(path) for name, path in tables.items()}
+        assert set(found["readings"]["protocol"]) == {"sgd", "frozen", "re"}
+        assert set(found["noise_scale"]["epoch"]) == {2, 30}
+        assert found["claims"].groupby("claim").size().to_dict() == {
+            **dict.fromkeys((1, 2, 3, 5, 6, 7), 2),
+            4: 1,
+        }
+        assert found["variance_sources"]["sample_sets"].eq(10).all()
+        assert page.read_text().startswith("# The article's claims")
+    assert found["scaling"].empty  # three batch sizes do not tell laws apart
