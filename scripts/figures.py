@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gradatlas.figures.summary import draw_summary
+from gradatlas.figures.summary import Roles, draw_summary
 from gradatlas.jobs import job
 
 if TYPE_CHECKING:
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 with job(snakemake.log[0]):
     draw_summary(
         {name: Path(snakemake.input[name]) for name in snakemake.params.tables},
-        snakemake.params.protocol,
+        Roles(**snakemake.params.roles),
+        snakemake.params.confidence,
         [Path(target) for target in snakemake.output],
     )

@@ -1,16 +1,23 @@
-"""From tables to figures, and what the report says about them."""
+"""From tables to figures and pages, and what the report says about them."""
+
+from dataclasses import asdict
 
 FORMATS = config["figures"]["formats"]
 # What a browser shows best goes into the report.
 REPORT_FORMAT = next((name for name in ("svg", "png") if name in FORMATS), FORMATS[0])
+STYLE = Path(workflow.basedir, "src/gradatlas/gradatlas.mplstyle")
 
 
-def main_protocol():
-    """The protocol the article measured: weights that move, samples of its own for every trial."""
+def protocol_roles():
+    """Which protocol figures show as what; the main one is what the article measured."""
     protocols = experiment.protocols.values()
     moving = [item for item in protocols if item.update == "sgd"]
     own_samples = [item for item in moving if item.sample_sets is None]
-    return [*own_samples, *moving, *protocols][0].name
+    return {
+        "main": [*own_samples, *moving, *protocols][0].name,
+        "frozen": [item.name for item in protocols if item.update == "none"],
+        "reordered": [item.name for item in protocols if item.sample_sets is not None],
+    }
 
 
 def figure(name, category, shows):
@@ -19,35 +26,107 @@ def figure(name, category, shows):
         f"results/figures/{name}.{REPORT_FORMAT}",
         caption=f"../report/{name}.rst",
         category=category,
-        labels={"shows": shows},
+        labels={"figure": shows},
     )
     others = [suffix for suffix in FORMATS if suffix != REPORT_FORMAT]
     return [first, *(f"results/figures/{name}.{suffix}" for suffix in others)]
 
 
+ROLES = protocol_roles()
+MAIN_PROTOCOL = experiment.protocols[ROLES["main"]]
+
 SUMMARY_FIGURES = [
-    *figure("norm_vs_batch_size", "Gradient norm", "norm against batch size"),
-    *figure(
-        "normalised_norm_vs_batch_size",
-        "Gradient norm",
-        "spread at equal mean norm",
-    ),
+    *figure("norm_vs_batch_size", "1 Gradient norm", "Norm against batch size"),
+    *figure("normalised_norm_vs_batch_size", "1 Gradient norm", "Spread at equal mean"),
+    *figure("relative_spread", "1 Gradient norm", "Relative spread, with its control"),
+    *figure("moments", "2 Distribution", "Skewness and kurtosis"),
+    *figure("cancellation", "3 Steps", "How much the steps cancel"),
+    *figure("direction", "3 Steps", "How the sum turns"),
+    *figure("claims", "5 Verdicts", "The article's claims"),
+    *figure("training", "6 Training", "Loss and accuracy"),
 ]
+if MAIN_PROTOCOL.update == "sgd":
+    SUMMARY_FIGURES += figure("scaling_laws", "1 Gradient norm", "Laws and residuals")
+if ROLES["reordered"]:
+    SUMMARY_FIGURES += figure("variance_sources", "4 Sources", "Samples or order")
+if ROLES["frozen"]:
+    SUMMARY_FIGURES += figure("noise_scale", "4 Sources", "Gradient noise scale")
+
+DETAIL_FIGURES = [
+    *figure("norm_distribution", "2 Distribution", "Norms of single trials"),
+    *figure("tails", "2 Distribution", "Tails of the norm"),
+    *figure("steps", "3 Steps", "Steps of one trial"),
+    *figure("weight_maps", "3 Steps", "Single weights"),
+]
+PAGES = {
+    "norm": "results/figures/norm_vs_batch_size.html",
+    "distribution": "results/figures/norm_distribution.html",
+}
+
+
+rule steps:
+    input:
+        checkpoints=[checkpoint(epoch) for epoch in experiment.training.checkpoints],
+        data=DATA_FILES,
+        code=code(
+            "steps",
+            "checkpoint",
+            "configuration",
+            "data",
+            "engine",
+            "engine.factors",
+            "engine.layered",
+            "engine.one_hidden_layer",
+            "errors",
+            "jobs",
+            "model",
+            "provenance",
+            "replacing",
+            "sampling",
+            "steps",
+            "trials",
+        ),
+    output:
+        "results/steps.csv",
+    log:
+        "results/logs/steps.log",
+    benchmark:
+        "results/benchmarks/steps.tsv"
+    threads: 1
+    params:
+        collection=asdict(experiment.collection(MAIN_PROTOCOL.name)),
+        batch_sizes=MAIN_PROTOCOL.batch_sizes,
+        epochs=experiment.training.checkpoints,
+        data=DATA,
+    script:
+        "../../scripts/steps.py"
 
 
 rule figures:
     input:
         statistics="results/statistics.csv",
-        style=Path(workflow.basedir, "src/gradatlas/gradatlas.mplstyle"),
+        training="results/training.csv",
+        law_curves="results/law_curves.csv",
+        variance_sources="results/variance_sources.csv",
+        noise_scale="results/noise_scale.csv",
+        claims="results/claims.csv",
+        style=STYLE,
         code=code(
             "figures",
             "errors",
             "figures",
+            "figures.claims",
+            "figures.curves",
+            "figures.direction",
+            "figures.laws",
             "figures.norm",
             "figures.reading",
-            "figures.remarks",
+            "figures.shape",
+            "figures.sources",
             "figures.style",
             "figures.summary",
+            "figures.training",
+            "figures.trials",
             "jobs",
             "provenance",
         ),
@@ -59,7 +138,46 @@ rule figures:
         "results/benchmarks/figures.tsv"
     threads: 1
     params:
-        tables=["statistics"],
-        protocol=main_protocol(),
+        tables=[
+            *("statistics", "training", "law_curves"),
+            *("variance_sources", "noise_scale", "claims"),
+        ],
+        roles=ROLES,
+        confidence=lookup("statistics/confidence", within=config),
     script:
         "../../scripts/figures.py"
+
+
+rule detail_figures:
+    input:
+        maps=[
+            f"results/statistics/{MAIN_PROTOCOL.name}/epoch{epoch}/batch{batch_size}.h5"
+            for epoch in experiment.training.checkpoints
+            for batch_size in MAIN_PROTOCOL.batch_sizes
+        ],
+        steps="results/steps.csv",
+        style=STYLE,
+        code=code(
+            "detail_figures",
+            "errors",
+            "figures",
+            "figures.curves",
+            "figures.detail",
+            "figures.reading",
+            "figures.shape",
+            "figures.steps",
+            "figures.style",
+            "figures.trials",
+            "figures.weights",
+            "jobs",
+            "provenance",
+        ),
+    output:
+        DETAIL_FIGURES,
+    log:
+        "results/logs/detail_figures.log",
+    benchmark:
+        "results/benchmarks/detail_figures.tsv"
+    threads: 1
+    script:
+        "../../scripts/detail_figures.py"

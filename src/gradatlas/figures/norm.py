@@ -1,21 +1,22 @@
 """The article's two figures: how long the summed gradient is, and how much that varies."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
 
+from gradatlas.figures.curves import draw_deviations, draw_intervals
 from gradatlas.figures.reading import epochs_of, of_epoch, of_protocol
-from gradatlas.figures.remarks import mark_diverged, note_missing
 from gradatlas.figures.style import (
     COLUMN_WIDTH,
     REFERENCE,
-    count_label,
-    epoch_colours,
-    epoch_label,
-    epoch_markers,
+    interval_label,
     logarithmic_batch_axis,
     plain_logarithmic_ticks,
+    trials_label,
 )
 
 
@@ -33,13 +34,13 @@ def norm_vs_batch_size(statistics: pd.DataFrame, protocol: str) -> Figure:
     figure = Figure(figsize=(COLUMN_WIDTH, 4.6))
     linear, logarithmic = figure.subplots(2)
     for axes in (linear, logarithmic):
-        _draw_epochs(axes, rows, "mean_norm", "std_norm")
+        draw_deviations(axes, rows, "mean_norm", "std_norm")
         axes.set_ylabel("gradient norm |S| (nats)")
     limits = _limits(rows, "mean_norm", "std_norm")
     _draw_square_root(linear, rows)
     linear.set_ylim(0, 1.05 * limits[1])
     linear.set_xlabel("batch size B (samples)")
-    linear.set_title(f"mean ± 1 standard deviation, {count_label(rows['trials'], 'trials')}")
+    linear.set_title(f"mean ± 1 standard deviation, {trials_label(rows, [protocol])}")
     linear.legend()
     logarithmic_batch_axis(logarithmic, rows["batch_size"])
     plain_logarithmic_ticks(logarithmic)
@@ -60,32 +61,37 @@ def normalised_norm_vs_batch_size(statistics: pd.DataFrame, protocol: str) -> Fi
     figure = Figure(figsize=(COLUMN_WIDTH, 4.6))
     linear, logarithmic = figure.subplots(2, sharey=True)
     for axes in (linear, logarithmic):
-        _draw_epochs(axes, rows, "normalised_mean", "normalised_std")
+        draw_deviations(axes, rows, "normalised_mean", "normalised_std")
         axes.set_ylabel(f"|S| scaled to the mean at B = {rows['batch_size'].max()} (nats)")
     linear.set_ylim(0, 1.15 * _limits(rows, "normalised_mean", "normalised_std")[1])
     linear.set_xlabel("batch size B (samples)")
-    linear.set_title(f"mean ± 1 standard deviation, {count_label(rows['trials'], 'trials')}")
+    linear.set_title(f"mean ± 1 standard deviation, {trials_label(rows, [protocol])}")
     linear.legend()
     logarithmic_batch_axis(logarithmic, rows["batch_size"])
     logarithmic.set_title("the same on a logarithmic axis of batch sizes")
     return figure
 
 
-def _draw_epochs(axes: Axes, rows: pd.DataFrame, mean: str, deviation: str) -> None:
-    epochs = epochs_of(rows)
-    colours, markers = epoch_colours(epochs), epoch_markers(epochs)
-    for epoch in epochs:
-        curve = of_epoch(rows, epoch)
-        axes.errorbar(
-            curve["batch_size"],
-            curve[mean],
-            yerr=curve[deviation],
-            color=colours[epoch],
-            marker=markers[epoch],
-            label=epoch_label(epoch, epochs),
-        )
-    mark_diverged(axes, rows, mean)
-    note_missing(axes, rows, mean)
+def relative_spread(
+    statistics: pd.DataFrame, protocols: Sequence[str], confidence: float
+) -> Figure:
+    """Standard deviation over mean of the norm, with confidence intervals.
+
+    Args:
+        statistics: Table of statistics.
+        protocols: The protocol to show, then those to compare it with.
+        confidence: Confidence level of the intervals.
+    """
+    figure = Figure()
+    axes = figure.subplots()
+    draw_intervals(axes, statistics, "relative_std", protocols)
+    logarithmic_batch_axis(axes, statistics["batch_size"])
+    axes.set_ylim(bottom=0)
+    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=None, symbol=" %"))
+    axes.set_ylabel("standard deviation / mean of |S|")
+    axes.set_title(f"{interval_label(confidence)}, {trials_label(statistics, protocols)}")
+    axes.legend()
+    return figure
 
 
 def _draw_square_root(axes: Axes, rows: pd.DataFrame) -> None:

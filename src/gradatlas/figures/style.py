@@ -1,16 +1,21 @@
 """What all figures share: colours, axes, how a figure becomes files."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+import math
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import groupby
 from pathlib import Path
 
-from matplotlib import style
+import numpy as np
+import pandas as pd
+from matplotlib import colormaps, style
 from matplotlib.axes import Axes
-from matplotlib.colors import LinearSegmentedColormap, to_hex
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import LinearSegmentedColormap, ListedColormap, LogNorm, to_hex
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
+from matplotlib.ticker import FixedLocator, LogLocator, NullFormatter, NullLocator, ScalarFormatter
 
-from gradatlas.provenance import code_commit
+from gradatlas.provenance import code_commit, file_digest, mapping_digest
 
 STYLE = Path(__file__).parents[1] / "gradatlas.mplstyle"
 COLUMN_WIDTH = 3.4  # inches, of a two-column article
@@ -43,34 +48,68 @@ def epoch_markers(epochs: Sequence[int]) -> dict[int, str]:
     return {epoch: MARKERS[i % len(MARKERS)] for i, epoch in enumerate(sorted(epochs))}
 
 
+def batch_size_colours(batch_sizes: Collection[int]) -> ScalarMappable:
+    """From batch size to colour, dark for small ones; the pale end of the scale is left out."""
+    scale = ListedColormap(colormaps["plasma"](np.linspace(0, 0.85, 256)))
+    low, high = min(batch_sizes), max(batch_sizes)
+    return ScalarMappable(LogNorm(low, max(high, low + 1)), scale)
+
+
+def colour_of(batch_size: int, colours: ScalarMappable) -> str:
+    """One colour of ``batch_size_colours``."""
+    return to_hex(colours.to_rgba(np.array([batch_size]))[0])
+
+
+def figure_width(columns: int) -> float:
+    """Inches: two panels share a column of text, each more needs room of its own."""
+    return COLUMN_WIDTH * max(1.0, columns / 2)
+
+
 def epoch_label(epoch: int, epochs: Sequence[int]) -> str:
     """Name of a checkpoint; of several, the first is the early regime and the last the late one."""
     regimes = {max(epochs): " (late)", min(epochs): " (early)"} if len(epochs) > 1 else {}
     return f"epoch {epoch}{regimes.get(epoch, '')}"
 
 
-def count_label(counts: Collection[int], unit: str) -> str:
+def trials_label(statistics: pd.DataFrame, protocols: Collection[str]) -> str:
     """``1000 trials``, or ``200 to 1000 trials`` where they differ."""
-    low, high = min(counts), max(counts)
-    return f"{low} {unit}" if low == high else f"{low} to {high} {unit}"
+    trials = statistics["trials"][statistics["protocol"].isin(protocols)]
+    low, high = int(trials.min()), int(trials.max())
+    return f"{low} trials" if low == high else f"{low} to {high} trials"
 
 
-def logarithmic_batch_axis(axes: Axes, batch_sizes: Collection[int]) -> None:
-    """A logarithmic axis of batch sizes, with plain numbers at powers of 2 or 4."""
+def interval_label(confidence: float) -> str:
+    """What error bars are."""
+    return f"{100 * confidence:g} % intervals"
+
+
+def logarithmic_batch_axis(axes: Axes, batch_sizes: Collection[int], ticks: int = 7) -> None:
+    """A logarithmic axis of batch sizes with plain numbers, at powers of two where they fit.
+
+    Args:
+        axes: Where.
+        batch_sizes: What has to fit.
+        ticks: Most numbers that there is room for.
+    """
     low, high = min(batch_sizes), max(batch_sizes)
+    octaves = math.ceil(math.log2(high / low) / (ticks - 1)) or 1
     axes.set_xscale("log", base=2)
     axes.set_xlim(low / 1.3, high * 1.3)
-    axes.xaxis.set_major_locator(LogLocator(base=2 if high / low <= 64 else 4))
+    if high >= 4 * low:
+        axes.xaxis.set_major_locator(LogLocator(base=2**octaves, numticks=99))
+        axes.xaxis.set_minor_locator(LogLocator(base=2, numticks=99))
+    else:
+        axes.xaxis.set_major_locator(FixedLocator(sorted({low, high})))
+        axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(ScalarFormatter())
-    axes.xaxis.set_minor_locator(LogLocator(base=2))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel("batch size B (samples)")
 
 
 def plain_logarithmic_ticks(axes: Axes) -> None:
-    """A logarithmic vertical axis with plain numbers at 1, 2 and 5 times powers of ten."""
+    """A logarithmic vertical axis with plain numbers at 1, 2, 3 and 5 times powers of ten."""
     axes.set_yscale("log")
-    axes.yaxis.set_major_locator(LogLocator(base=10, subs=(1.0, 2.0, 5.0)))
+    axes.yaxis.set_major_locator(LogLocator(base=10, subs=(1.0, 2.0, 3.0, 5.0)))
     axes.yaxis.set_major_formatter(ScalarFormatter(useOffset=False))
     axes.yaxis.set_minor_formatter(NullFormatter())
 
@@ -82,22 +121,38 @@ def note(axes: Axes, text: str) -> None:
     )
 
 
-def save(figure: Figure, paths: Sequence[Path], title: str, sources: Mapping[str, str]) -> None:
-    """Write a figure to files whose format is their suffix, svg, png or pdf.
+def nothing_to_draw(reason: str) -> Figure:
+    """A figure that says why there is nothing in it."""
+    figure = Figure(figsize=(COLUMN_WIDTH, 0.6))
+    figure.text(0.5, 0.5, reason, ha="center", va="center")
+    return figure
 
-    Equal figures give equal files: they carry no date. What they were drawn from and by stands in
-    their metadata.
+
+def draw_files(
+    figures: Mapping[str, Callable[[], Figure]], targets: Sequence[Path], sources: Sequence[Path]
+) -> None:
+    """Draw figures into files: a file's stem is the figure's name, its suffix the format.
+
+    Equal inputs give equal files: they carry no date. By which code they were drawn, and from
+    which content, stands in their metadata.
 
     Args:
-        figure: To be saved in the style it was drawn in.
-        paths: Target files.
-        title: What the figure shows.
-        sources: SHA-256 of each table it was drawn from, by file name.
+        figures: What draws each figure, by name; called for the targets alone.
+        targets: Files to write.
+        sources: Files that were read, for the metadata.
     """
-    drawn_from = ", ".join(f"{name} sha256:{digest}" for name, digest in sources.items())
-    description = f"Drawn by Gradient Atlas, commit {code_commit()}, from {drawn_from}."
-    for path in paths:
-        figure.savefig(path, metadata=_metadata(path.suffix, title, description))
+    digest = mapping_digest({str(path): file_digest(path) for path in sources})
+    description = f"Drawn by Gradient Atlas, commit {code_commit()}, from data sha256:{digest}."
+    with house_style():
+        for name, paths in groupby(sorted(targets, key=_name), key=_name):
+            figure = figures[name]()
+            for path in paths:
+                title = name.replace("_", " ")
+                figure.savefig(path, metadata=_metadata(path.suffix, title, description))
+
+
+def _name(target: Path) -> str:
+    return target.stem
 
 
 def _metadata(suffix: str, title: str, description: str) -> dict[str, str | None]:

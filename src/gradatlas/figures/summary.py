@@ -2,54 +2,78 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
 
 import pandas as pd
 from matplotlib.figure import Figure
 
-from gradatlas.figures.norm import norm_vs_batch_size, normalised_norm_vs_batch_size
-from gradatlas.figures.reading import read_table
-from gradatlas.figures.style import house_style, save
-from gradatlas.provenance import file_digest
+from gradatlas.figures.claims import claims
+from gradatlas.figures.direction import cancellation, direction
+from gradatlas.figures.laws import scaling_laws
+from gradatlas.figures.norm import (
+    norm_vs_batch_size,
+    normalised_norm_vs_batch_size,
+    relative_spread,
+)
+from gradatlas.figures.reading import epochs_of, read_table
+from gradatlas.figures.shape import moments
+from gradatlas.figures.sources import noise_scale, variance_sources
+from gradatlas.figures.style import draw_files
+from gradatlas.figures.training import training
 
 
 @dataclass(frozen=True)
-class Summary:
-    """The tables of an experiment, and which protocol is which.
+class Roles:
+    """Which protocol figures show as what.
 
     Attributes:
-        statistics: One row a protocol, epoch and batch size.
-        protocol: The protocol whose weights move, with samples of its own for every trial.
+        main: The article's: weights move, every trial has samples of its own.
+        frozen: Weights stay at the checkpoint; what the main one is compared with.
+        reordered: Trials share sample sets, so that samples and order can be told apart.
     """
 
-    statistics: pd.DataFrame
-    protocol: str
+    main: str
+    frozen: Sequence[str]
+    reordered: Sequence[str]
 
 
-FIGURES: Mapping[str, Callable[[Summary], Figure]] = {
-    "norm_vs_batch_size": lambda tables: norm_vs_batch_size(tables.statistics, tables.protocol),
-    "normalised_norm_vs_batch_size": lambda tables: normalised_norm_vs_batch_size(
-        tables.statistics, tables.protocol
-    ),
-}
-
-
-def draw_summary(tables: Mapping[str, Path], protocol: str, targets: Sequence[Path]) -> None:
+def draw_summary(
+    tables: Mapping[str, Path], roles: Roles, confidence: float, targets: Sequence[Path]
+) -> None:
     """Draw figures into files: a file's stem is the figure's name, its suffix the format.
 
     Args:
-        tables: The workflow's tables by name, such as ``statistics``.
-        protocol: The protocol that the figures of one protocol show.
+        tables: CSV files by name: statistics, training, law_curves, variance_sources, noise_scale
+            and claims.
+        roles: Which protocol is which.
+        confidence: Confidence level of the intervals.
         targets: Files to write.
 
     Raises:
-        TableError: A table lacks what is to be drawn.
+        TableError: A file is no such table.
     """
-    summary = Summary(
-        **{name: read_table(path) for name, path in tables.items()}, protocol=protocol
-    )
-    sources = {path.name: file_digest(path) for path in tables.values()}
-    with house_style():
-        for name, paths in groupby(sorted(targets), key=lambda path: path.stem):
-            save(FIGURES[name](summary), [*paths], name.replace("_", " "), sources)
+    read = {name: read_table(path) for name, path in tables.items()}
+    draw_files(_figures(read, roles, confidence), targets, [*tables.values()])
+
+
+def _figures(
+    tables: Mapping[str, pd.DataFrame], roles: Roles, confidence: float
+) -> dict[str, Callable[[], Figure]]:
+    """What draws each figure, by name."""
+    statistics, main = tables["statistics"], roles.main
+    compared = [main, *(name for name in roles.frozen if name != main)]
+    return {
+        "norm_vs_batch_size": lambda: norm_vs_batch_size(statistics, main),
+        "normalised_norm_vs_batch_size": lambda: normalised_norm_vs_batch_size(statistics, main),
+        "scaling_laws": lambda: scaling_laws(tables["law_curves"], main),
+        "relative_spread": lambda: relative_spread(statistics, compared, confidence),
+        "moments": lambda: moments(statistics, main, confidence),
+        "cancellation": lambda: cancellation(statistics, compared, confidence),
+        "direction": lambda: direction(statistics, main, confidence),
+        "variance_sources": lambda: variance_sources(
+            tables["variance_sources"], roles.reordered[0], confidence
+        ),
+        "noise_scale": lambda: noise_scale(tables["noise_scale"], roles.frozen[0], confidence),
+        "training": lambda: training(tables["training"], epochs_of(statistics)),
+        "claims": lambda: claims(tables["claims"], confidence),
+    }

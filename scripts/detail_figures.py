@@ -1,0 +1,17 @@
+"""Draw the figures that show single trials and single weights."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gradatlas.figures.detail import draw_details
+from gradatlas.jobs import job
+
+if TYPE_CHECKING:
+    from snakemake.script import snakemake
+
+with job(snakemake.log[0]):
+    draw_details(
+        [Path(maps) for maps in snakemake.input.maps],
+        Path(snakemake.input.steps),
+        [Path(target) for target in snakemake.output],
+    )
