@@ -1,0 +1,294 @@
+"""Speed of a statistics job against a plain read, and coverage of the intervals.
+
+python benchmarks/estimators.py speed
+python benchmarks/estimators.py coverage --repetitions 2000
+"""
+
+import argparse
+import json
+import os
+import platform
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):  # jobs are single-threaded
+    os.environ.setdefault(name, "1")
+
+import numpy as np  # noqa: E402 - after the number of threads is set
+from numpy.typing import NDArray  # noqa: E402
+
+from gradatlas.archive import ShardAttributes, create_shard, open_shards  # noqa: E402
+from gradatlas.bootstrap import Bootstrap, bootstrap  # noqa: E402
+from gradatlas.covariance import signal_to_noise  # noqa: E402
+from gradatlas.jackknife import slope_contrast  # noqa: E402
+from gradatlas.moments import moments_of  # noqa: E402
+from gradatlas.norms import shape_statistics, weighted_l_kurtosis  # noqa: E402
+from gradatlas.readings import log_mean_and_spread  # noqa: E402
+from gradatlas.sharding import TrialRange  # noqa: E402
+from gradatlas.statistics import describe_batch_size  # noqa: E402
+from gradatlas.variance_sources import analyse_variance  # noqa: E402
+
+Array = NDArray[np.float64]
+TRIALS, SHAPE = 1000, (10, 1024)
+
+
+def write_shard(folder: Path) -> Path:
+    """One batch size of the default experiment, 41 MB of Gaussian gradients."""
+    attributes = ShardAttributes(
+        protocol="frozen",
+        update="none",
+        epoch=2,
+        batch_size=32,
+        samples_per_trial=1024,
+        sample_sets=None,
+        seed=0,
+        learning_rate=0.0,
+        parameter="last.weight",
+        dataset="MNIST",
+        training_samples=60000,
+        device="cpu",
+        experiment_digest="0" * 64,
+        code_commit="unknown",
+        library_versions={},
+        checkpoint_sha256="0" * 64,
+    )
+    gradient = 1 + np.random.default_rng(0).standard_normal((TRIALS, *SHAPE), dtype=np.float32)
+    norms = np.linalg.norm(gradient.reshape(TRIALS, -1), axis=1).astype(np.float64)
+    path = folder / "shard.h5"
+    with create_shard(path, attributes, TrialRange(0, TRIALS - 1), SHAPE) as shard:
+        shard.append(
+            gradient=gradient,
+            path_length=2 * norms,
+            sum_of_squares=norms**2,
+            first_loss=norms,
+            last_loss=norms,
+            sample_index=np.zeros((TRIALS, 1024), np.uint32),
+        )
+    return path
+
+
+def best_of(runs: int, work: Callable[[], object]) -> float:
+    """Shortest of several wall times, in seconds."""
+    times = []
+    for _ in range(runs):
+        start = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def measure_speed(orders: tuple[int, ...] = (4, 6, 8)) -> dict[str, float]:
+    """Throughput in GB/s of reads and moment passes, seconds of a whole job without start-up."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        shard = write_shard(folder)
+        selection = open_shards([shard])
+        size = TRIALS * SHAPE[0] * SHAPE[1] * 4 / 1e9
+        (block,) = selection.blocks(1 << 30)
+        found = {
+            "plain_read_gb_per_s": size / best_of(5, lambda: np.fromfile(shard, np.uint8)),
+            "archive_read_gb_per_s": size / best_of(5, lambda: list(selection.blocks())),
+        }
+        for order in orders:
+            moments_of(block[:2], order)  # compiles
+            seconds = best_of(5, lambda order=order: moments_of(block, order))  # type: ignore[misc]
+            found[f"moments_to_order_{order}_gb_per_s"] = size / seconds
+        found["moments_to_order_6_per_plain_read"] = (
+            found["moments_to_order_6_gb_per_s"] / found["plain_read_gb_per_s"]
+        )
+        found["job_to_order_6_seconds"] = best_of(
+            3,
+            lambda: describe_batch_size(
+                [shard],
+                [shard],
+                folder / "row.json",
+                folder / "maps.h5",
+                max_order=6,
+                resamples=2000,
+                confidence=0.95,
+                seed=0,
+            ),
+        )
+    return found
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """How often an interval at 95 % holds the truth.
+
+    Attributes:
+        statistic: What the interval is of.
+        data: What is drawn.
+        units: Independent draws.
+        coverage: Share of the repetitions whose interval holds the truth.
+        standard_error: Of the share.
+        repetitions: Simulated data sets with an interval.
+    """
+
+    statistic: str
+    data: str
+    units: int
+    coverage: float
+    standard_error: float
+    repetitions: int
+
+
+Intervals = dict[str, tuple[float, float, float]]  # statistic: truth, low, high
+
+
+def norms_of_gaussian(rng: np.random.Generator, units: int, settings: Bootstrap) -> Intervals:
+    """Norms near 500 with a spread of 5 %."""
+    values = rng.normal(500, 25, size=units)
+    found = bootstrap(lambda w: shape_statistics(w, values), np.arange(units), settings)
+    truths = {"mean": 500, "std": 25, "relative std": 0.05, "skewness": 0, "excess kurtosis": 0}
+    return {
+        name: (truth, found.low[index], found.high[index])
+        for index, (name, truth) in enumerate(truths.items())
+    }
+
+
+def norms_of_gamma(rng: np.random.Generator, units: int, settings: Bootstrap) -> Intervals:
+    """Skewed norms: a gamma distribution of shape 16, skewness 1/2."""
+    values = rng.gamma(16, 1, size=units)
+    found = bootstrap(lambda w: shape_statistics(w, values), np.arange(units), settings)
+    truths = {"mean": 16, "std": 4, "relative std": 0.25, "skewness": 0.5}
+    return {
+        name: (truth, found.low[index], found.high[index])
+        for index, (name, truth) in enumerate(truths.items())
+    }
+
+
+def l_kurtosis_of_logistic(rng: np.random.Generator, units: int, settings: Bootstrap) -> Intervals:
+    """Tails heavier than the Gaussian's: L-kurtosis 1/6."""
+    values = rng.logistic(size=units)
+    found = bootstrap(lambda w: weighted_l_kurtosis(w, values)[None], np.arange(units), settings)
+    return {"L-kurtosis": (1 / 6, found.low[0], found.high[0])}
+
+
+def paired_slopes(rng: np.random.Generator, units: int, settings: Bootstrap) -> Intervals:
+    """Exponents 0.15 of the mean and 0.1 of the spread, trials correlated by 0.9 over B."""
+    sizes = np.array([1.0, 4.0, 16.0, 64.0, 256.0, 1024.0])
+    noise = np.sqrt(0.9) * rng.normal(size=units) + np.sqrt(0.1) * rng.normal(size=(6, units))
+    values = 100 * sizes[:, None] ** 0.15 * (1 + 0.02 * sizes[:, None] ** 0.1 * noise)
+    slope = slope_contrast(np.log(sizes))
+
+    def slopes(weights: Array) -> Array:
+        return np.stack(
+            [np.tensordot(slope, part, 1) for part in log_mean_and_spread(weights, values)]
+        )
+
+    found = bootstrap(slopes, np.arange(units), settings)
+    return {
+        "exponent of the mean": (0.15, found.low[0], found.high[0]),
+        "exponent of the spread": (0.1, found.low[1], found.high[1]),
+    }
+
+
+def noise_scale(rng: np.random.Generator, units: int, settings: Bootstrap) -> Intervals:
+    """|mean|^2 / tr Sigma = 1 in 400 weights of unequal variance, as at an early checkpoint."""
+    scales = np.linspace(0.2, 2, 400)
+    mean = np.full(400, np.sqrt(np.square(scales).sum() / 400))
+    tensors = mean + scales * rng.normal(size=(units, 400))
+    squares = np.square(tensors).sum(axis=1)
+    products = (tensors @ tensors.sum(axis=0) - squares) / (units - 1)
+    found = bootstrap(
+        lambda w: signal_to_noise(w, squares, products)[None], np.arange(units), settings
+    )
+    return {"signal-to-noise ratio": (1.0, found.low[0], found.high[0])}
+
+
+def weak_noise_scale(rng: np.random.Generator, units: int, settings: Bootstrap) -> Intervals:
+    """|mean|^2 / tr Sigma = 1/20 in 40 weights: far below one standard deviation."""
+    tensors = np.sqrt(1 / 20) + rng.normal(size=(units, 40))
+    squares = np.square(tensors).sum(axis=1)
+    products = (tensors @ tensors.sum(axis=0) - squares) / (units - 1)
+    found = bootstrap(
+        lambda w: signal_to_noise(w, squares, products)[None], np.arange(units), settings
+    )
+    return {"signal-to-noise ratio": (1 / 20, found.low[0], found.high[0])}
+
+
+def sample_share(rng: np.random.Generator, units: int, settings: Bootstrap) -> Intervals:
+    """Share 0.7 of the samples, 20 orders per set: exact interval, and bootstrap over sets."""
+    sets = np.arange(20 * units) % units
+    norms = rng.normal(0, np.sqrt(0.7), size=units)[sets] + np.sqrt(0.3) * rng.normal(
+        size=len(sets)
+    )
+    by_set = norms.reshape(20, units)
+    within = by_set.var(axis=0, ddof=1)
+
+    def share(weights: Array) -> Array:
+        of_sets = weights[..., :units]
+        total = of_sets.sum(axis=-1)
+        means = by_set.mean(axis=0)
+        centre = of_sets @ means / total
+        between = (of_sets @ means**2 / total - centre**2) * total / (total - 1)
+        inside = of_sets @ within / total
+        return np.asarray(((between - inside / 20) / (between + inside * 19 / 20))[None])
+
+    found = bootstrap(share, sets, settings)
+    return {
+        "sample share, exact": (0.7, *analyse_variance(norms, sets).interval(0.95)),
+        "sample share, bootstrap": (0.7, found.low[0], found.high[0]),
+    }
+
+
+SIMULATIONS: tuple[tuple[str, Callable[..., Intervals], tuple[int, ...]], ...] = (
+    ("Gaussian", norms_of_gaussian, (8, 16, 40, 200, 1000)),
+    ("gamma", norms_of_gamma, (40, 200, 1000)),
+    ("logistic", l_kurtosis_of_logistic, (200, 1000)),
+    ("paired batch sizes", paired_slopes, (40, 200, 1000)),
+    ("signal as strong as noise", noise_scale, (40, 200)),
+    ("weak signal", weak_noise_scale, (40, 200)),
+    ("sample sets", sample_share, (10,)),
+)
+
+
+def measure_coverage(repetitions: int, resamples: int) -> Iterator[Coverage]:
+    """Coverage of every interval on simulated data whose truth is known."""
+    for data, simulate, counts in SIMULATIONS:
+        for units in counts:
+            inside: dict[str, list[bool]] = {}
+            for seed in range(repetitions):
+                settings = Bootstrap(resamples, 0.95, (seed, 1))
+                drawn = simulate(np.random.default_rng((seed, units)), units, settings)
+                for name, (truth, low, high) in drawn.items():
+                    if np.isfinite([low, high]).all():
+                        inside.setdefault(name, []).append(low <= truth <= high)
+            for name, results in inside.items():
+                share = float(np.mean(results))
+                error = float(np.sqrt(share * (1 - share) / len(results)))
+                yield Coverage(name, data, units, share, error, len(results))
+
+
+def main() -> None:
+    """Measure, print, and keep the figures if asked to."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("what", choices=["speed", "coverage"])
+    parser.add_argument("--repetitions", type=int, default=2000, help="simulated data sets")
+    parser.add_argument("--resamples", type=int, default=1000, help="of each interval")
+    parser.add_argument("--json", type=Path, help="file to write the figures to")
+    arguments = parser.parse_args()
+    results: list[dict[str, object]] = []
+    if arguments.what == "speed":
+        results.append({**measure_speed()})
+        print("\n".join(f"{name:40} {value:10.3f}" for name, value in results[0].items()))
+    else:
+        for item in measure_coverage(arguments.repetitions, arguments.resamples):
+            results.append(asdict(item))
+            print(
+                f"{item.statistic:26} {item.data:26} {item.units:5} "
+                f"{item.coverage:6.1%} +- {item.standard_error:.1%} ({item.repetitions})",
+                flush=True,
+            )
+    if arguments.json:
+        facts = {"date": datetime.now(UTC).date().isoformat(), "machine": platform.processor()}
+        arguments.json.write_text(json.dumps({**facts, "results": results}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
