@@ -41,6 +41,9 @@ class _ChunkedRows:
 
     def append(self, rows: NDArray[Any]) -> None:
         """Take rows that do not reach beyond the current chunk."""
+        if len(rows) == len(self._rows):
+            self._write(rows)
+            return
         self._rows[self._filled : self._filled + len(rows)] = rows
         self._filled += len(rows)
         if self._filled == len(self._rows):
@@ -48,13 +51,15 @@ class _ChunkedRows:
 
     def flush(self) -> None:
         """Write what is there."""
-        if self._filled == 0:
-            return
-        rows = self._rows[: self._filled]
+        if self._filled > 0:
+            self._write(self._rows[: self._filled])
+        self._filled = 0
+
+    def _write(self, rows: NDArray[Any]) -> None:
+        rows = np.ascontiguousarray(rows)
         write_rows(self._dataset, self._written, rows)
         self.checksums.append(row_checksums(rows))
-        self._written += self._filled
-        self._filled = 0
+        self._written += len(rows)
 
 
 class ShardWriter:

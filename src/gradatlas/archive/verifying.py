@@ -1,5 +1,6 @@
 """Read an archive through and list everything that is wrong with it."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,8 @@ from gradatlas.archive.sources import check_source
 from gradatlas.provenance import file_digest
 from gradatlas.sharding import TrialRange
 
-_TRIALS_AT_ONCE = 25
+_MOST_BYTES = 32 << 20
+_FEWEST_TRIALS = 25
 
 
 @dataclass(frozen=True)
@@ -51,18 +53,15 @@ def verify(path: Path, *, progress: bool = False) -> list[Finding]:
         return [_finding(path, error)]
     findings = [*_check_sources(archive), *_check_checkpoints(archive)]
     unusable = {finding.where for finding in findings}
-    segments = [
-        segment
+    parts = [
+        (segment, name, max(_FEWEST_TRIALS, _MOST_BYTES // (4 * math.prod(selection.shape))))
         for selection in archive.selections
         for segment in selection.segments
         if segment.path not in unusable
+        for name in (*CHECKSUMS, *SCALARS)
     ]
-    trials = sum(len(segment.trials) for segment in segments)
-    with tqdm(total=trials, desc="verify", unit="trial", disable=not progress) as bar:
-        for segment in segments:
-            for part in _parts(segment.trials):
-                findings += _check_rows(segment, part)
-                bar.update(len(part))
+    for segment, name, most in tqdm(parts, desc="verify", unit="dataset", disable=not progress):
+        findings += _check_rows(segment, name, segment.trials, most)
     return findings
 
 
@@ -98,17 +97,17 @@ def _check_checkpoints(archive: Archive) -> Iterator[Finding]:
             )
 
 
-def _parts(trials: TrialRange) -> Iterator[TrialRange]:
-    for first in range(trials.first, trials.last + 1, _TRIALS_AT_ONCE):
-        yield TrialRange(first, min(first + _TRIALS_AT_ONCE - 1, trials.last))
-
-
-def _check_rows(segment: Segment, trials: TrialRange) -> Iterator[Finding]:
-    for name in (*CHECKSUMS, *SCALARS):
+def _check_rows(segment: Segment, name: str, trials: TrialRange, most: int) -> Iterator[Finding]:
+    """Check at most so many trials at once; where something is wrong, fewer, to say where."""
+    for first in range(trials.first, trials.last + 1, most):
+        part = TrialRange(first, min(first + most - 1, trials.last))
         try:
-            segment.check(name, trials.first, trials.last)
+            segment.check(name, part.first, part.last)
         except (ArchiveError, OSError) as error:
-            yield _finding(segment.path, error)
+            if len(part) > _FEWEST_TRIALS:
+                yield from _check_rows(segment, name, part, _FEWEST_TRIALS)
+            else:
+                yield _finding(segment.path, error)
 
 
 def _finding(path: Path, error: Exception) -> Finding:

@@ -1,0 +1,282 @@
+"""Time the archive: writing and reading gradients against plain NumPy files and zarr.
+
+Contenders take turns in every round, so that their ratios hold on a noisy machine; all of them
+write the same tensors and sample indices, and flush them to disk. Reading is warm.
+
+Usage: python benchmarks/archive.py [--shards 15] [--trials 1000] [--rounds 5] [--json FILE]
+"""
+
+import argparse
+import json
+import os
+import platform
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradatlas import archive
+from gradatlas.archive import ShardAttributes
+from gradatlas.provenance import file_digest
+from gradatlas.sharding import TrialRange
+
+TENSOR = (10, 1024)
+SAMPLES = 1024
+BLOCK = 50  # trials a job appends at once
+RANDOM_TRIALS = 200
+
+
+@dataclass(frozen=True)
+class Workload:
+    """Tensors of one shard, and the folder that everything is written to."""
+
+    folder: Path
+    shards: int
+    gradient: NDArray[np.float32]
+    sample_index: NDArray[np.uint32]
+    scalars: NDArray[np.float64]
+
+    @property
+    def trials(self) -> int:
+        """Trials of a shard."""
+        return len(self.gradient)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all tensors."""
+        return self.shards * self.gradient.nbytes
+
+
+def make_workload(folder: Path, shards: int, trials: int) -> Workload:
+    """Random tensors of the default size."""
+    generator = np.random.default_rng(0)
+    return Workload(
+        folder,
+        shards,
+        generator.standard_normal((trials, *TENSOR), np.float32),
+        generator.integers(0, 60000, (trials, SAMPLES), np.uint32),
+        generator.random(trials),
+    )
+
+
+def write_numpy(work: Workload) -> None:
+    """The strict comparison: one call to np.save and one fsync a file."""
+    for shard in range(work.shards):
+        with (work.folder / f"{shard}.npy").open("wb") as file:
+            np.save(file, work.gradient)
+            np.save(file, work.sample_index)
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def read_numpy(work: Workload) -> None:
+    """Load every tensor, a file at a time."""
+    for shard in range(work.shards):
+        np.load(work.folder / f"{shard}.npy", allow_pickle=False)
+
+
+def attributes(work: Workload, shard: int) -> ShardAttributes:
+    """What a made-up shard holds; each one is another batch size."""
+    return ShardAttributes(
+        protocol="sgd",
+        update="sgd",
+        epoch=2,
+        batch_size=shard + 1,
+        samples_per_trial=SAMPLES,
+        sample_sets=None,
+        seed=0,
+        learning_rate=0.01,
+        parameter="last.weight",
+        dataset="MNIST",
+        training_samples=60000,
+        device="cpu",
+        experiment_digest="0" * 64,
+        code_commit="unknown",
+        library_versions={},
+        checkpoint_sha256=file_digest(checkpoint(work)),
+    )
+
+
+def checkpoint(work: Workload) -> Path:
+    """A file that stands for the checkpoint."""
+    path = work.folder / "epoch2.safetensors"
+    if not path.exists():
+        path.write_bytes(b"weights")
+    return path
+
+
+def shard_path(work: Workload, shard: int) -> Path:
+    """Where a shard is written."""
+    return work.folder / f"{shard}.h5"
+
+
+def write_archive(work: Workload) -> None:
+    """Write shards block by block, as a collection job does."""
+    trials = TrialRange(0, work.trials - 1)
+    for shard in range(work.shards):
+        path = shard_path(work, shard)
+        with archive.create_shard(path, attributes(work, shard), trials, TENSOR) as writer:
+            for start in range(0, work.trials, BLOCK):
+                rows = slice(start, start + BLOCK)
+                writer.append(
+                    gradient=work.gradient[rows],
+                    path_length=work.scalars[rows],
+                    sum_of_squares=work.scalars[rows],
+                    first_loss=work.scalars[rows],
+                    last_loss=work.scalars[rows],
+                    sample_index=work.sample_index[rows],
+                )
+
+
+def read_archive(work: Workload) -> None:
+    """Open every shard and iterate over its tensors, checked."""
+    for shard in range(work.shards):
+        for _ in archive.open(shard_path(work, shard)).select().blocks():
+            pass
+
+
+def write_zarr(work: Workload) -> None:
+    """The peer, with chunks of the same size and no compression either; it does not fsync."""
+    import zarr
+
+    for shard in range(work.shards):
+        group = zarr.open_group(work.folder / f"{shard}.zarr", mode="w")
+        for name, data, chunk in (
+            ("gradient", work.gradient, (25, *TENSOR)),
+            ("sample_index", work.sample_index, (250, SAMPLES)),
+        ):
+            array = group.create_array(
+                name, shape=data.shape, dtype=data.dtype, chunks=chunk, compressors=None
+            )
+            array[:] = data
+
+
+def read_zarr(work: Workload) -> None:
+    """Read every tensor, a group at a time."""
+    import zarr
+
+    for shard in range(work.shards):
+        _ = zarr.open_group(work.folder / f"{shard}.zarr", mode="r")["gradient"][:]  # type: ignore[index]
+
+
+def build_atlas(work: Workload) -> None:
+    """Build the atlas over all shards."""
+    shards = [shard_path(work, shard) for shard in range(work.shards)]
+    archive.build_atlas(work.folder / "atlas.h5", shards, {2: checkpoint(work)})
+
+
+def open_atlas(work: Workload) -> None:
+    """Open the atlas, which checks every shard's structure."""
+    archive.open(work.folder / "atlas.h5")
+
+
+def read_random_trials(work: Workload) -> None:
+    """Read single trials in random order."""
+    selection = archive.open(work.folder / "atlas.h5").select(batch_size=1)
+    for trial in np.random.default_rng(0).integers(0, work.trials, RANDOM_TRIALS):
+        selection.gradient(int(trial))
+
+
+def scan_atlas(work: Workload) -> None:
+    """Iterate over all tensors of the atlas, checked."""
+    for selection in archive.open(work.folder / "atlas.h5").selections:
+        for _ in selection.blocks():
+            pass
+
+
+def export(work: Workload) -> None:
+    """Copy the atlas into one file."""
+    archive.export(work.folder / "atlas.h5", work.folder / "export.h5")
+
+
+def verify(work: Workload) -> None:
+    """Read everything and compare all checksums."""
+    findings = archive.verify(work.folder / "atlas.h5")
+    if findings:
+        raise RuntimeError(findings[0].what)
+
+
+def contenders() -> dict[str, Callable[[Workload], None]]:
+    """What is timed, in the order of a round."""
+    steps: dict[str, Callable[[Workload], None]] = {
+        "write numpy": write_numpy,
+        "write archive": write_archive,
+        "read numpy": read_numpy,
+        "read archive": read_archive,
+        "build atlas": build_atlas,
+        "open atlas": open_atlas,
+        "scan atlas": scan_atlas,
+        "random trials": read_random_trials,
+        "export": export,
+        "verify": verify,
+    }
+    if find_spec("zarr"):
+        steps |= {"write zarr": write_zarr, "read zarr": read_zarr}
+    return steps
+
+
+def measure(work: Workload, rounds: int) -> dict[str, list[float]]:
+    """Seconds of every step in every round."""
+    seconds = defaultdict(list)
+    for _ in range(rounds):
+        for name, step in contenders().items():
+            start = time.perf_counter()
+            step(work)
+            seconds[name].append(time.perf_counter() - start)
+    return dict(seconds)
+
+
+def report(work: Workload, seconds: dict[str, list[float]]) -> dict[str, object]:
+    """Medians, throughputs, and the ratios to NumPy of the same round."""
+
+    def ratio(name: str, reference: str) -> float:
+        return float(np.median(np.divide(seconds[name], seconds[reference])))
+
+    medians = {name: float(np.median(values)) for name, values in seconds.items()}
+    return {
+        "date": datetime.now(UTC).date().isoformat(),
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "versions": {name: version(name) for name in ("h5py", "numpy", "gradient-atlas")},
+        "megabytes": work.nbytes / 1e6,
+        "seconds": medians,
+        "megabytes_per_second": {
+            name: work.nbytes / 1e6 / medians[name]
+            for name in medians
+            if name.partition(" ")[0] in ("write", "read", "scan", "export", "verify")
+        },
+        "milliseconds_per_random_trial": 1e3 * medians["random trials"] / RANDOM_TRIALS,
+        "write_ratio_to_numpy": ratio("write archive", "write numpy"),
+        "read_ratio_to_numpy": ratio("read archive", "read numpy"),
+        "scan_ratio_to_numpy": ratio("scan atlas", "read numpy"),
+        "load_average": os.getloadavg()[0],
+    }
+
+
+def main() -> None:
+    """Run the benchmark and print or write its report."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--shards", type=int, default=15, help="batch sizes")
+    parser.add_argument("--trials", type=int, default=1000, help="trials of a shard")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--folder", type=Path, help="where to write; a temporary folder by default")
+    parser.add_argument("--json", type=Path, help="file to write the report to")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+        work = make_workload(Path(folder), options.shards, options.trials)
+        result = report(work, measure(work, options.rounds))
+    text = json.dumps(result, indent=2)
+    print(text)
+    if options.json:
+        options.json.write_text(text + "\n")
+
+
+if __name__ == "__main__":
+    main()
