@@ -170,7 +170,7 @@ def test_a_mean_gradient_of_zero_leaves_the_noise_scale_unbounded(tmp_path: Path
 
 
 def test_every_missing_number_has_a_reason(tmp_path: Path) -> None:
-    for count in (1, 2, 3, 5, 7, 20):
+    for count in (1, 2, 3, 5, 7, 22):
         shards = write_shards(tmp_path, draw(count), batch_size=8)
         values, reasons, _ = describe(tmp_path, shards)
         missing = {column for column, value in values.items() if math.isnan(value)}
@@ -182,7 +182,7 @@ def test_too_few_trials_say_how_many_are_needed(tmp_path: Path) -> None:
     values, reasons, _ = describe(tmp_path, write_shards(tmp_path, draw(3), batch_size=8))
     assert math.isnan(values["excess_kurtosis"])
     assert reasons["excess_kurtosis"] == "3 finite trials, excess_kurtosis needs at least 4"
-    assert reasons["mean_norm_low"] == "3 independent draws, an interval needs at least 8"
+    assert reasons["mean_norm_low"] == "3 independent draws, an interval needs at least 20"
     assert reasons["moment_6"] == "3 finite trials, moment_6 needs at least 6"
 
 
@@ -202,9 +202,9 @@ def test_diverged_trials_are_counted_and_left_out(tmp_path: Path, broken: float)
 
 
 def test_trials_that_share_samples_are_resampled_together(tmp_path: Path) -> None:
-    sets = draw(10)
-    gradient = sets[np.arange(50) % 10] + 1e-3 * draw(50, seed=9)
-    shards = write_shards(tmp_path, gradient, batch_size=8, sample_sets=10)
+    sets = draw(25)
+    gradient = sets[np.arange(100) % 25] + 1e-3 * draw(100, seed=9)
+    shards = write_shards(tmp_path, gradient, batch_size=8, sample_sets=25)
     shared, reasons, _ = describe(tmp_path, shards)
     alone, _, _ = describe(tmp_path, write_shards(tmp_path, gradient, batch_size=8))
     widths = [row["mean_norm_high"] - row["mean_norm_low"] for row in (shared, alone)]

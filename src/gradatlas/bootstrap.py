@@ -17,8 +17,8 @@ WeightedStatistic = Callable[[Array], Array]
 # Elements of the largest array of weights, 2 MB: it stays in the cache, whatever the resamples.
 WEIGHTS_AT_A_TIME = 1 << 18
 
-# With fewer independent units an interval of 95 % covers less than 90 % (docs/statistics.md).
-MINIMUM_UNITS = 8
+# With fewer independent units 95 % intervals of a spread cover less than 88 % (docs/statistics.md).
+MINIMUM_UNITS = 20
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def bootstrap(
         settings: Number of resamples, level and seed.
 
     Returns:
-        Estimates and intervals. With fewer than 8 units there are no intervals and no standard
+        Estimates and intervals. With fewer than 20 units there are no intervals and no standard
         errors, as they would be far too narrow.
     """
     names, unit_of_trial = np.unique(units, return_inverse=True)

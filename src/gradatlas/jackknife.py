@@ -42,7 +42,7 @@ class Jackknife:
             bound: What the contrasts are compared with, one for all or shape (c,).
 
         Returns:
-            Shape (c,); 1, no evidence, where there are fewer than 8 units.
+            Shape (c,); 1, no evidence, where there are fewer than 20 units.
         """
         if self.influence.shape[1] < MINIMUM_UNITS:
             return np.ones(len(contrasts))
