@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from gradatlas.configuration import check_file
 from snakemake.utils import min_version
 
 min_version("9.14")
@@ -9,6 +10,8 @@ min_version("9.14")
 
 # A folder of its own (--directory) need not bring a configuration.
 own_config = Path("config.yaml")
+if own_config.exists():
+    check_file(own_config)
 
 
 configfile: own_config if own_config.exists() else workflow.source_path("config.yaml")

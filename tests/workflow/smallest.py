@@ -1,0 +1,77 @@
+"""The smallest experiment that has every stage: seconds, on a data set of its own."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from tests.test_data import TEST_IMAGES, TEST_LABELS, TRAIN_IMAGES, TRAIN_LABELS, write
+
+ROOT = Path(__file__).parents[2]
+
+EXPERIMENT: dict[str, Any] = {
+    "seed": 0,
+    "device": "cpu",
+    "data": {"name": "Letters", "root": "."},
+    "model": {"hidden": [4]},
+    "training": {"batch_size": 16, "learning_rate": 0.01, "momentum": 0.0, "checkpoints": [1]},
+    "gradients": {
+        "parameter": "last.weight",
+        "samples_per_trial": 16,
+        "trials": 6,
+        "trials_per_job": 6,
+        "batch_sizes": [5, 16],
+        "protocols": {"sgd": {"update": "sgd", "learning_rate": 0.01}},
+    },
+    "statistics": {"max_order": 4, "bootstrap": 100, "confidence": 0.95},
+    "figures": {"formats": ["png"]},
+}
+
+
+def write_data(folder: Path) -> None:
+    """Write 60 training and 20 test images of 4 x 4 pixels in three classes."""
+    folder.mkdir(parents=True)
+    random = np.random.default_rng(0)
+    parts = ((TRAIN_IMAGES, TRAIN_LABELS, 60), (TEST_IMAGES, TEST_LABELS, 20))
+    for images, labels, samples in parts:
+        write(folder / images, random.integers(0, 256, (samples, 4, 4), np.uint8))
+        write(folder / labels, np.arange(samples, dtype=np.uint8) % 3)
+
+
+def set_up(directory: Path, gradients: Mapping[str, Any] | None = None) -> None:
+    """Write the experiment's configuration and data into a folder that is yet to be made."""
+    write_data(directory / "letters")
+    config = {**EXPERIMENT, "data": {"name": "Letters", "root": str(directory)}}
+    config["gradients"] = {**EXPERIMENT["gradients"], **(gradients or {})}
+    (directory / "config.yaml").write_text(yaml.safe_dump(config))
+
+
+def start(directory: Path, *arguments: str) -> subprocess.Popen[str]:
+    """Start Snakemake in a folder, in a process group of its own."""
+    return subprocess.Popen(
+        [
+            *(sys.executable, "-m", "snakemake", "--cores", "1"),
+            *("--snakefile", str(ROOT / "Snakefile")),
+            *("--workflow-profile", str(ROOT / "profiles" / "default")),
+            *("--directory", str(directory)),
+            *arguments,
+        ],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def run(directory: Path, *arguments: str) -> tuple[int, str]:
+    """Run Snakemake in a folder; exit status and all it printed."""
+    with start(directory, *arguments) as process:
+        output, _ = process.communicate()
+    return process.returncode, output

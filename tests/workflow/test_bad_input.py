@@ -1,0 +1,153 @@
+"""Bad input to the real workflow: a sentence, no traceback, nothing started, nothing lost."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from safetensors.numpy import load_file, save_file
+
+from tests.test_data import TEST_LABELS, TRAIN_IMAGES, write
+from tests.workflow.smallest import EXPERIMENT, run, set_up
+
+CHECKPOINT = "results/checkpoints/epoch1.safetensors"
+SHARD = "results/gradients/sgd/epoch1/batch5/trials0-5.h5"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder in which nothing has run yet."""
+    directory = tmp_path / "experiment"
+    set_up(directory)
+    return directory
+
+
+@pytest.fixture(scope="module")
+def collected(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the atlas; tests copy it before they change anything."""
+    directory = tmp_path_factory.mktemp("collected") / "experiment"
+    set_up(directory)
+    status, output = run(directory, "results/gradients.h5")
+    assert status == 0, output
+    return directory
+
+
+def copy(collected: Path, target: Path) -> Path:
+    """A copy of the experiment, in which files keep their times."""
+    return Path(shutil.copytree(collected, target / "copy"))
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file below a folder but those of Snakemake itself."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and ".snakemake" not in path.parts
+    }
+
+
+def assert_refused_before_any_job(folder: Path, sentence: str, *arguments: str) -> None:
+    before = contents(folder)
+
+    status, output = run(folder, *arguments)
+
+    assert status != 0
+    assert sentence in output
+    assert "Traceback" not in output
+    assert "Select jobs to execute" not in output
+    assert contents(folder) == before
+
+
+def assert_job_refuses(folder: Path, target: str, sentence: str) -> None:
+    status, output = run(folder, target)
+
+    assert status != 0
+    assert f"error: {sentence}" in output
+    assert "Traceback" not in output
+    assert not (folder / target).exists()
+    assert not [*folder.rglob("*.partial")]
+
+
+def test_a_wrong_value_is_named_before_any_job_starts(folder: Path) -> None:
+    config = {**EXPERIMENT, "gradients": {**EXPERIMENT["gradients"], "batch_sizes": [5, 0]}}
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+
+    assert_refused_before_any_job(
+        folder, "gradients.batch_sizes.1 is 0, expected a value of at least 1"
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ("", "config.yaml holds None, expected keys with values"),
+        ("seed: 1\nmodel: {hidden: [1\n", "config.yaml, line 3 is not valid YAML: expected ','"),
+    ],
+)
+def test_a_file_that_is_no_configuration_is_named(
+    folder: Path, content: str, sentence: str
+) -> None:
+    (folder / "config.yaml").write_text(content)
+
+    assert_refused_before_any_job(folder, sentence)
+
+
+def test_a_key_given_twice_in_an_overlay_is_named(folder: Path) -> None:
+    overlay = folder / "overlay.yaml"
+    overlay.write_text("seed: 1\nseed: 2\n")
+
+    assert_refused_before_any_job(
+        folder,
+        f"{overlay}, line 2 is not valid YAML: seed is given twice",
+        *("--configfile", str(overlay)),
+    )
+
+
+def test_more_samples_a_trial_than_the_data_set_has_are_refused(folder: Path) -> None:
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    config["gradients"]["samples_per_trial"] = 61
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+
+    assert_refused_before_any_job(
+        folder, "samples_per_trial of protocol sgd is 61, expected at most 60"
+    )
+
+
+def test_a_data_set_with_a_file_missing_is_neither_fetched_nor_deleted(folder: Path) -> None:
+    (folder / "letters" / TEST_LABELS).unlink()
+
+    assert_refused_before_any_job(folder, f"letters/{TEST_LABELS} is missing; put the four IDX")
+
+
+def test_a_data_file_that_does_not_match_its_digest_is_refused(folder: Path) -> None:
+    (folder / "letters" / "SHA256SUMS").write_text(f"{'0' * 64}  {TRAIN_IMAGES}\n")
+
+    assert_refused_before_any_job(folder, f"letters/{TRAIN_IMAGES} has the SHA-256")
+
+
+def test_a_label_out_of_range_ends_training_in_a_sentence(folder: Path) -> None:
+    labels = folder / "letters" / TEST_LABELS
+    write(labels, np.full(20, 200, np.uint8))
+
+    assert_job_refuses(folder, CHECKPOINT, f"{labels} has the label 200, expected at most 2")
+
+
+def test_weights_that_are_not_finite_end_collection_in_a_sentence(
+    collected: Path, tmp_path: Path
+) -> None:
+    folder = copy(collected, tmp_path)
+    weights = load_file(folder / CHECKPOINT)
+    weights["last.bias"] = np.full_like(weights["last.bias"], np.nan)
+    save_file(weights, folder / CHECKPOINT)
+    (folder / SHARD).unlink()
+
+    assert_job_refuses(folder, SHARD, f"last.bias of {CHECKPOINT} is not finite float32")
+
+
+def test_a_truncated_shard_ends_the_atlas_in_a_sentence(collected: Path, tmp_path: Path) -> None:
+    folder = copy(collected, tmp_path)
+    (folder / SHARD).write_bytes((folder / SHARD).read_bytes()[:-100])
+    (folder / "results" / "gradients.h5").unlink()
+
+    assert_job_refuses(folder, "results/gradients.h5", SHARD)
