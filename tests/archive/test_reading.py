@@ -104,7 +104,7 @@ def test_blocks(
 
 
 @settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(
     cuts=st.sets(st.integers(1, 59), max_size=5), first=st.integers(0, 59), count=st.integers(1, 60)
@@ -225,7 +225,7 @@ def is_read(part: slice, size: int) -> bool:
     return (part.step or 1) > 0 or len(range(*part.indices(size))) > 0
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(data=st.data())
 def test_xarray_indexing_is_that_of_numpy(data: st.DataObject, folder: Path) -> None:
     lazy = archive.open(folder / "gradients.h5").to_xarray("sgd", 2).gradient
@@ -245,6 +245,7 @@ def test_xarray_indexing_is_that_of_numpy(data: st.DataObject, folder: Path) -> 
 
 
 def test_xarray_with_dask_reads_in_pieces(folder: Path) -> None:
+    pytest.importorskip("dask")
     opened = archive.open(folder / "gradients.h5")
     means = opened.to_xarray("sgd", 2).chunk(trial=5).gradient.mean("trial").compute()
     for index, batch_size in enumerate((1, 4, 16)):

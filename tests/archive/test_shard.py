@@ -92,7 +92,7 @@ def test_not_a_number_and_infinity_are_stored_as_they_are(tmp_path: Path) -> Non
 
 
 @settings(
-    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=8))
 def test_bytes_do_not_depend_on_blocks(tmp_path: Path, blocks: list[int]) -> None:

@@ -19,10 +19,16 @@ from gradatlas.replacing import failures_named, replacing, write_failure
 class _Target:
     """The file object under HDF5; keeps the first failure and from then on drops all writes."""
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, path: Path) -> None:
         self._descriptor = descriptor
+        self._path = path
         self._position = 0
-        self.failure: OSError | None = None
+        self._failure: OSError | None = None
+
+    def check(self) -> None:
+        """Raise the first failure, naming the final path."""
+        if self._failure is not None:
+            raise write_failure(self._failure, self._path) from self._failure
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         start = os.fstat(self._descriptor).st_size if whence == os.SEEK_END else 0
@@ -40,18 +46,18 @@ class _Target:
 
     def write(self, buffer: memoryview) -> int:
         written = 0
-        while written < len(buffer) and self.failure is None:
+        while written < len(buffer) and self._failure is None:
             try:
                 written += os.pwrite(self._descriptor, buffer[written:], self._position + written)
             except OSError as error:
-                self.failure = error
+                self._failure = error
         return len(buffer)
 
     def truncate(self, size: int) -> int:
         try:
             os.ftruncate(self._descriptor, size)
         except OSError as error:
-            self.failure = self.failure or error
+            self._failure = self._failure or error
         return size
 
     def flush(self) -> None:
@@ -72,8 +78,7 @@ class NewFile:
         Raises:
             OSError: Disk full, file size limit, or whatever else the operating system said.
         """
-        if self._target.failure is not None:
-            raise write_failure(self._target.failure, self.path) from self._target.failure
+        self._target.check()
 
 
 @contextmanager
@@ -90,12 +95,13 @@ def create_file(path: Path) -> Iterator[NewFile]:
         OSError: If the file cannot be written; the message names it and the reason.
     """
     with replacing(path) as descriptor:
-        target = _Target(descriptor)
-        with h5py.File(target, "w", rdcc_nbytes=0) as hdf5:
-            new = NewFile(hdf5, path, target)
-            yield new
-            hdf5.flush()
-            payload = payload_extents(hdf5)
-        new.check()
+        target = _Target(descriptor, path)
+        try:
+            with h5py.File(target, "w", rdcc_nbytes=0) as hdf5:
+                yield NewFile(hdf5, path, target)
+                hdf5.flush()
+                payload = payload_extents(hdf5)
+        finally:
+            target.check()  # HDF5 may have stumbled over what it could not write; this is the cause
         with failures_named(path):
             seal_file(descriptor, payload)

@@ -164,9 +164,9 @@ def check_provenance(shards: Sequence[StoredShard]) -> None:
         ArchiveError: Names two shards that do not belong together, and in what they differ.
     """
     _check_agree(shards, SAME_EVERYWHERE)
-    for shard in shards:
-        protocol, epoch = shard.attributes.protocol, shard.attributes.epoch
+    for protocol in {shard.attributes.protocol for shard in shards}:
         _check_agree([s for s in shards if s.attributes.protocol == protocol], SAME_IN_PROTOCOL)
+    for epoch in {shard.attributes.epoch for shard in shards}:
         _check_agree([s for s in shards if s.attributes.epoch == epoch], SAME_AT_EPOCH)
 
 
