@@ -128,3 +128,11 @@ def test_local_exponents_are_paired() -> None:
     assert row["exponent_low"] < expected < row["exponent_high"]
     unpaired = 1.96 * 0.5 * np.sqrt(2 / 400) / np.log(5 / 4)
     assert row["exponent_high"] - row["exponent_low"] < unpaired / 2
+
+
+def test_few_trials_have_an_exponent_and_no_test() -> None:
+    sweep = make_sweep(norms(100 * np.sqrt(SIZES), trials=12), SIZES)
+    row = rows(compare_readings([sweep], SETTINGS), "reading")["norm of the sum"]
+    assert row["exponent"] == pytest.approx(0.5, abs=0.01)
+    assert np.isnan([row["exponent_low"], row["half_p_value"]]).all()
+    assert not row["spread_grows"]

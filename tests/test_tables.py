@@ -149,7 +149,7 @@ def test_the_comparison_writes_every_table(tmp_path: Path) -> None:
             seed=0,
         )
         found = {name: pd.read_csv(path) for name, path in tables.items()}
-        assert set(found["readings"]["protocol"]) == {"sgd", "frozen", "re"}
+        assert set(found["readings"]["protocol"]) == {"sgd", "frozen"}
         assert set(found["noise_scale"]["epoch"]) == {2, 30}
         assert found["claims"].groupby("claim").size().to_dict() == {
             **dict.fromkeys((1, 2, 3, 5, 6, 7), 2),

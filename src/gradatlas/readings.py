@@ -100,6 +100,8 @@ def residual_contrasts(design: Array) -> Array:
 def compare_readings(sweeps: Sequence[Sweep], settings: Bootstrap) -> pd.DataFrame:
     """Exponent, monotonicity and trend of the spread of every reading.
 
+    Protocols whose trials share sample sets are left out: they have too few independent draws.
+
     Returns:
         One row per protocol, epoch and reading: ``exponent`` (log-log slope of the mean against B)
         with interval, ``half_p_value`` (two-sided test of exponent 1/2), ``lack_of_fit_p_value``
@@ -112,7 +114,7 @@ def compare_readings(sweeps: Sequence[Sweep], settings: Bootstrap) -> pd.DataFra
     rows = [
         _describe(sweep, reading, settings)
         for sweep in sweeps
-        if len(sweep.batch_sizes) > 1 and len(sweep.trials) > 1
+        if len(sweep.batch_sizes) > 1 and len(sweep.trials) > 1 and sweep.sample_sets is None
         for reading in READINGS
     ]
     return pd.DataFrame(rows)
@@ -143,7 +145,7 @@ def _describe(sweep: Sweep, reading: Reading, settings: Bootstrap) -> dict[str, 
         "exponent": found.estimate[0],
         "exponent_low": found.low[0],
         "exponent_high": found.high[0],
-        "half_p_value": min(1.0, 2 * float(against_half.min())),
+        "half_p_value": np.nan if np.isnan(found.low[0]) else min(1.0, 2 * against_half.min()),
         "lack_of_fit_p_value": np.nan if flat else means.vanish(residual_contrasts(design)),
         "square_root_deviation": float(np.expm1(np.abs(deviations).max())),
         "monotone": bool((steps > _ROUNDING).all()),
