@@ -2,6 +2,10 @@
 
 from dataclasses import asdict
 
+
+report: "../report/workflow.rst"
+
+
 FORMATS = config["figures"]["formats"]
 # What a browser shows best goes into the report.
 REPORT_FORMAT = next((name for name in ("svg", "png") if name in FORMATS), FORMATS[0])
@@ -58,10 +62,6 @@ DETAIL_FIGURES = [
     *figure("steps", "3 Steps", "Steps of one trial"),
     *figure("weight_maps", "3 Steps", "Single weights"),
 ]
-PAGES = {
-    "norm": "results/figures/norm_vs_batch_size.html",
-    "distribution": "results/figures/norm_distribution.html",
-}
 
 
 rule steps:
@@ -181,3 +181,45 @@ rule detail_figures:
     threads: 1
     script:
         "../../scripts/detail_figures.py"
+
+
+rule pages:
+    input:
+        statistics="results/statistics.csv",
+        maps=[
+            f"results/statistics/{protocol}/epoch{epoch}/batch{batch_size}.h5"
+            for protocol, epoch, batch_size in grid()
+        ],
+        code=code(
+            "pages",
+            "archive.layout",
+            "description",
+            "errors",
+            "figures",
+            "figures.pages",
+            "figures.reading",
+            "figures.style",
+            "jobs",
+            "provenance",
+            "replacing",
+        ),
+    output:
+        norm=report(
+            "results/figures/norm_vs_batch_size.html",
+            caption="../report/norm_page.rst",
+            category="8 Interactive pages",
+            labels={"page": "Norm against batch size"},
+        ),
+        distribution=report(
+            "results/figures/norm_distribution.html",
+            caption="../report/distribution_page.rst",
+            category="8 Interactive pages",
+            labels={"page": "Norms of single trials"},
+        ),
+    log:
+        "results/logs/pages.log",
+    benchmark:
+        "results/benchmarks/pages.tsv"
+    threads: 1
+    script:
+        "../../scripts/pages.py"

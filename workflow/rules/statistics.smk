@@ -74,8 +74,18 @@ rule statistics_table:
             "tables",
         ),
     output:
-        table="results/statistics.csv",
-        notes="results/statistics_notes.csv",
+        table=report(
+            "results/statistics.csv",
+            caption="../report/statistics_table.rst",
+            category="7 Tables",
+            labels={"table": "All statistics"},
+        ),
+        notes=report(
+            "results/statistics_notes.csv",
+            caption="../report/statistics_notes.rst",
+            category="7 Tables",
+            labels={"table": "Why a number is missing"},
+        ),
     log:
         "results/logs/statistics_table.log",
     benchmark:
@@ -115,14 +125,29 @@ rule claims:
             "variance_sources",
         ),
     output:
-        scaling="results/scaling.csv",
+        scaling=report(
+            "results/scaling.csv",
+            caption="../report/scaling_table.rst",
+            category="7 Tables",
+            labels={"table": "Laws"},
+        ),
         law_curves="results/law_curves.csv",
         local_exponents="results/local_exponents.csv",
-        readings="results/readings.csv",
+        readings=report(
+            "results/readings.csv",
+            caption="../report/readings_table.rst",
+            category="7 Tables",
+            labels={"table": "Readings of the norm"},
+        ),
         variance_sources="results/variance_sources.csv",
         noise_scale="results/noise_scale.csv",
         claims="results/claims.csv",
-        claims_page="results/claims.md",
+        claims_page=report(
+            "results/claims.md",
+            caption="../report/claims_page.rst",
+            category="7 Tables",
+            labels={"table": "Claims, with their rules"},
+        ),
     log:
         "results/logs/claims.log",
     benchmark:

@@ -56,7 +56,12 @@ rule train:
         ),
     output:
         checkpoints=[checkpoint(epoch) for epoch in experiment.training.checkpoints],
-        table="results/training.csv",
+        table=report(
+            "results/training.csv",
+            caption="../report/training_table.rst",
+            category="7 Tables",
+            labels={"table": "Training"},
+        ),
     log:
         "results/logs/train.log",
     benchmark:

@@ -1,0 +1,18 @@
+"""Write the interactive pages."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gradatlas.figures.pages import write_pages
+from gradatlas.jobs import job
+
+if TYPE_CHECKING:
+    from snakemake.script import snakemake
+
+with job(snakemake.log[0]):
+    write_pages(
+        Path(snakemake.input.statistics),
+        [Path(maps) for maps in snakemake.input.maps],
+        Path(snakemake.output.norm),
+        Path(snakemake.output.distribution),
+    )
