@@ -46,13 +46,13 @@ def test_a_disk_that_is_full_at_any_write(tmp_path: Path, monkeypatch: pytest.Mo
         assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("call", ["fsync", "ftruncate"])
-def test_a_disk_that_fails_at_the_end(
+@pytest.mark.parametrize("call", ["fsync", "ftruncate", "fdatasync"])
+def test_a_disk_that_fails_to_keep_what_it_took(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
 ) -> None:
     monkeypatch.setattr(os, call, Failing(getattr(os, call), 0))
     with pytest.raises(OSError, match=r"shard\.h5 could not be written"):
-        write_shard(tmp_path / "shard.h5")
+        write_shard(tmp_path / "shard.h5", 0, 249, shape=(10, 1024))  # 10 MB: flushed early too
     assert list(tmp_path.iterdir()) == []
 
 

@@ -6,6 +6,7 @@ crash at exit; the failure is kept and raised once HDF5 is done.
 
 import os
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,39 @@ import h5py
 from gradatlas.archive.seal import payload_extents, seal_file
 from gradatlas.replacing import failures_named, replacing, write_failure
 
+_EARLY_FLUSH_BYTES = 8 << 20
+
+
+class _EarlyFlush:
+    """Has the disk write what is there while more is computed, so that the last flush is short."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._thread = ThreadPoolExecutor(1)
+        self._waiting = 0
+        self._flush: Future[None] | None = None
+
+    def add(self, count: int) -> None:
+        """Count bytes that were written.
+
+        Raises:
+            OSError: If an earlier flush failed; the kernel says so only once.
+        """
+        self._waiting += count
+        if self._waiting >= _EARLY_FLUSH_BYTES and (self._flush is None or self._flush.done()):
+            self.wait()
+            self._waiting = 0
+            self._flush = self._thread.submit(os.fdatasync, self._descriptor)
+
+    def wait(self) -> None:
+        """Wait for the flush under way, before the file is closed, say.
+
+        Raises:
+            OSError: If it failed.
+        """
+        if self._flush is not None:
+            self._flush.result()
+
 
 class _Target:
     """The file object under HDF5; keeps the first failure and from then on drops all writes."""
@@ -23,12 +57,21 @@ class _Target:
         self._descriptor = descriptor
         self._path = path
         self._position = 0
+        self._early_flush = _EarlyFlush(descriptor)
         self._failure: OSError | None = None
 
     def check(self) -> None:
         """Raise the first failure, naming the final path."""
         if self._failure is not None:
             raise write_failure(self._failure, self._path) from self._failure
+
+    def finish(self) -> None:
+        """Wait until the descriptor is no longer in use, then check."""
+        try:
+            self._early_flush.wait()
+        except OSError as error:
+            self._failure = self._failure or error
+        self.check()
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         start = os.fstat(self._descriptor).st_size if whence == os.SEEK_END else 0
@@ -48,7 +91,9 @@ class _Target:
         written = 0
         while written < len(buffer) and self._failure is None:
             try:
-                written += os.pwrite(self._descriptor, buffer[written:], self._position + written)
+                count = os.pwrite(self._descriptor, buffer[written:], self._position + written)
+                self._early_flush.add(count)
+                written += count
             except OSError as error:
                 self._failure = error
         return len(buffer)
@@ -102,6 +147,6 @@ def create_file(path: Path) -> Iterator[NewFile]:
                 hdf5.flush()
                 payload = payload_extents(hdf5)
         finally:
-            target.check()  # HDF5 may have stumbled over what it could not write; this is the cause
+            target.finish()  # a failed write is the cause of what HDF5 stumbled over
         with failures_named(path):
             seal_file(descriptor, payload)
