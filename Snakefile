@@ -37,3 +37,5 @@ rule all:
         rules.statistics_table.output,
         rules.claims.output,
         rules.figures.output,
+        rules.detail_figures.output,
+        rules.pages.output,

@@ -114,7 +114,6 @@ rule figures:
         code=code(
             "figures",
             "errors",
-            "figures",
             "figures.claims",
             "figures.curves",
             "figures.direction",
@@ -160,7 +159,6 @@ rule detail_figures:
         code=code(
             "detail_figures",
             "errors",
-            "figures",
             "figures.curves",
             "figures.detail",
             "figures.reading",
@@ -195,7 +193,6 @@ rule pages:
             "archive.layout",
             "description",
             "errors",
-            "figures",
             "figures.pages",
             "figures.reading",
             "figures.style",
