@@ -63,7 +63,11 @@ def _open_partial(path: Path) -> tuple[Path, int]:
         partial = path.with_name(f".{path.name}.{secrets.token_hex(8)}{PARTIAL_SUFFIX}")
         with failures_named(path):
             descriptor = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
-        if _lock(descriptor) and partial.exists():
+        try:
+            alone = _lock(descriptor)
+        except OSError:  # a file system without locks, where nobody discards anything as stale
+            alone = True
+        if alone and partial.exists():
             return partial, descriptor
         os.close(descriptor)  # taken for stale and discarded between creation and lock
 
@@ -71,11 +75,10 @@ def _open_partial(path: Path) -> tuple[Path, int]:
 def _discard_stale(path: Path) -> None:
     """Delete what writers of ``path`` that were killed left behind; a living one holds a lock."""
     for partial in path.parent.glob(f".{glob.escape(path.name)}.*{PARTIAL_SUFFIX}"):
-        with suppress(OSError):  # already gone, or not ours to delete: harmless
-            descriptor = os.open(partial, os.O_RDWR)
-            if _lock(descriptor):
+        # Already gone, not ours to delete, or on a file system without locks: harmless.
+        with suppress(OSError), partial.open("r+b") as file:
+            if _lock(file.fileno()):
                 partial.unlink(missing_ok=True)
-            os.close(descriptor)
 
 
 def _lock(descriptor: int) -> bool:

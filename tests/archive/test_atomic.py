@@ -107,6 +107,15 @@ def test_what_another_writer_is_writing_stays(tmp_path: Path) -> None:
         assert living.exists()
 
 
+def test_a_file_system_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fcntl, "flock", Failing(fcntl.flock, 0))
+    stale = tmp_path / ".shard.h5.0123456789abcdef.partial"
+    stale.write_bytes(b"half a shard")
+    write_shard(tmp_path / "shard.h5")
+    assert archive.verify(tmp_path / "shard.h5") == []
+    assert stale.exists()  # its writer may be alive
+
+
 def test_two_writers_of_one_shard(tmp_path: Path) -> None:
     program = (
         "import sys\n"

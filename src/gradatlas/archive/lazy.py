@@ -85,6 +85,7 @@ def archive_dataset(selections: Sequence[Selection]) -> xr.Dataset:
                 name: np.arange(length)
                 for name, length in zip(dimension_names(first.shape), first.shape, strict=True)
             },
+            "sample": np.arange(first.samples_per_trial),
         },
         {name: value for name, value in first.attributes.items() if name != "batch_size"},
     )

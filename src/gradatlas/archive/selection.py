@@ -1,7 +1,6 @@
 """The trials of one protocol, epoch and batch size, wherever they are stored."""
 
 import math
-from bisect import bisect_right
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -192,11 +191,21 @@ class Selection:
         return trials - trials % chunk
 
     def rows(self, name: str, first: int, last: int) -> NDArray[Any]:
-        """Rows of a dataset for the trials ``first`` to ``last`` (included), shape (t, ...).
+        """Rows of a dataset for the trials ``first`` to ``last`` (included).
+
+        Args:
+            name: ``gradient``, ``sample_index`` or the name of a scalar.
+            first: Number of the first trial.
+            last: Number of the last trial.
+
+        Returns:
+            Shape (last - first + 1, ...).
 
         Raises:
-            ArchiveError: If a file is damaged.
+            ArchiveError: If there are no such trials, or a file is damaged.
         """
+        self._check_trial(first)
+        self._check_trial(last)
         parts = [
             segment.read(name, max(first, segment.trials.first), min(last, segment.trials.last))
             for segment in self.segments
@@ -224,14 +233,13 @@ class Selection:
         return self._row("sample_index", trial)
 
     def _row(self, name: str, trial: int) -> NDArray[Any]:
+        return np.asarray(self.rows(name, trial, trial)[0])
+
+    def _check_trial(self, trial: int) -> None:
         if not self.first <= trial <= self.last:
             raise ArchiveError(
                 f"there is no trial {trial}, expected one of {self.first} to {self.last}"
             )
-        segment = self.segments[
-            bisect_right(self.segments, trial, key=lambda segment: segment.trials.first) - 1
-        ]
-        return np.asarray(segment.read(name, trial, trial)[0])
 
     @cached_property
     def scalars(self) -> Mapping[str, NDArray[np.float64]]:
