@@ -3,13 +3,28 @@
 
 localrules:
     atlas,
+    export,
 
 
 rule atlas:
     input:
         shards=[shard for cell in grid() for shard in shards(*cell)],
         checkpoints=[checkpoint(epoch) for epoch in experiment.training.checkpoints],
-        code=code("atlas", "archive.atlas", "archive.sources", "jobs"),
+        code=code(
+            "atlas",
+            "archive.atlas",
+            "archive.atomic",
+            "archive.errors",
+            "archive.groups",
+            "archive.layout",
+            "archive.seal",
+            "archive.sources",
+            "errors",
+            "jobs",
+            "provenance",
+            "replacing",
+            "sharding",
+        ),
     output:
         "results/gradients.h5",
     log:
@@ -20,3 +35,36 @@ rule atlas:
         epochs=experiment.training.checkpoints,
     script:
         "../../scripts/atlas.py"
+
+
+rule export:
+    input:
+        atlas=rules.atlas.output[0],
+        shards=rules.atlas.input.shards,
+        code=code(
+            "export",
+            "archive.atomic",
+            "archive.checksums",
+            "archive.chunks",
+            "archive.errors",
+            "archive.exporting",
+            "archive.groups",
+            "archive.layout",
+            "archive.lazy",
+            "archive.reading",
+            "archive.seal",
+            "archive.selection",
+            "archive.sources",
+            "errors",
+            "jobs",
+            "replacing",
+            "sharding",
+        ),
+    output:
+        "results/gradients_export.h5",
+    log:
+        "results/logs/export.log",
+    benchmark:
+        "results/benchmarks/export.tsv"
+    script:
+        "../../scripts/export.py"

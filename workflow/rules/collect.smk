@@ -12,6 +12,8 @@ rule collect:
         code=code(
             "collect",
             "archive.atomic",
+            "archive.checksums",
+            "archive.chunks",
             "archive.errors",
             "archive.layout",
             "archive.seal",
@@ -32,7 +34,6 @@ rule collect:
             "replacing",
             "sampling",
             "sharding",
-            "training",
             "trials",
         ),
     output:

@@ -82,6 +82,7 @@ rule steps:
             "model",
             "provenance",
             "replacing",
+            "replacing",
             "sampling",
             "steps",
             "trials",
@@ -128,6 +129,7 @@ rule figures:
             "figures.trials",
             "jobs",
             "provenance",
+            "replacing",
         ),
     output:
         SUMMARY_FIGURES,
@@ -169,6 +171,7 @@ rule detail_figures:
             "figures.weights",
             "jobs",
             "provenance",
+            "replacing",
         ),
     output:
         DETAIL_FIGURES,
@@ -198,6 +201,7 @@ rule pages:
             "figures.style",
             "jobs",
             "provenance",
+            "replacing",
             "replacing",
         ),
     output:

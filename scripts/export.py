@@ -1,0 +1,13 @@
+"""Copy all shards into one self-contained file."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gradatlas.archive.exporting import export
+from gradatlas.jobs import job
+
+if TYPE_CHECKING:
+    from snakemake.script import snakemake
+
+with job(snakemake.log[0]):
+    export(Path(snakemake.input.atlas), Path(snakemake.output[0]), progress=True)
