@@ -173,5 +173,5 @@ def test_the_page_names_every_claim_and_its_rule() -> None:
         assert f"## {number}. {claim.text}" in page
         assert claim.supported in page
     assert "**not reproduced**" in page
-    assert "No protocol was collected that this claim can be tested by." in page
+    assert "There are no trials that this claim can be tested by." in page
     assert "Both hold for none of them." in page

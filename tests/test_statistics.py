@@ -222,12 +222,15 @@ def test_a_constant_weight_has_no_shape_and_is_counted(tmp_path: Path) -> None:
         assert np.isnan(file["gsnr"][1, 2])
 
 
-def test_only_diverged_trials_are_refused(tmp_path: Path) -> None:
+def test_only_diverged_trials_leave_a_row_without_statistics(tmp_path: Path) -> None:
     shards = write_shards(tmp_path, np.full((9, 2, 2), np.nan, np.float32), batch_size=8)
-    with pytest.raises(
-        StatisticsError, match="all 9 trials of protocol sgd, epoch 2, batch size 8"
-    ):
-        describe(tmp_path, shards)
+    values, reasons, maps = describe(tmp_path, shards)
+    assert values["diverged_trials"] == 9
+    assert math.isnan(values["mean_norm"])
+    assert reasons["mean_norm"] == "0 finite trials, mean_norm needs at least 1"
+    assert {column for column, value in values.items() if math.isnan(value)} < set(reasons)
+    with h5py.File(maps) as file:
+        assert np.isnan(file["mean"][()]).all()
 
 
 def test_other_trials_at_the_largest_batch_size_are_refused(tmp_path: Path) -> None:

@@ -14,6 +14,16 @@ from gradatlas.sweep import SweepError, read_sweeps
 from gradatlas.tables import gather
 from tests.synthetic import SAMPLES, draw, write_shards
 
+TABLES = (
+    "scaling",
+    "law_curves",
+    "local_exponents",
+    "readings",
+    "variance_sources",
+    "noise_scale",
+    "claims",
+)
+
 
 def describe(
     folder: Path, shards: dict[int, list[Path]], name: str = "sgd"
@@ -129,16 +139,7 @@ def test_the_comparison_writes_every_table(tmp_path: Path) -> None:
             folder.mkdir()
             sweep = write_sweep(folder, protocol=name, update=update, sample_sets=sets, epoch=epoch)
             maps += describe(folder, sweep, name)[1]
-    names = (
-        "scaling",
-        "law_curves",
-        "local_exponents",
-        "readings",
-        "variance_sources",
-        "noise_scale",
-        "claims",
-    )
-    tables = {name: tmp_path / f"{name}.csv" for name in names}
+    tables = {name: tmp_path / f"{name}.csv" for name in TABLES}
     page = tmp_path / "claims.md"
     for order in (maps, maps[::-1]):
         compare_batch_sizes(
@@ -158,3 +159,21 @@ def test_the_comparison_writes_every_table(tmp_path: Path) -> None:
         assert found["variance_sources"]["sample_sets"].eq(10).all()
         assert page.read_text().startswith("# The article's claims")
     assert found["scaling"].empty  # three batch sizes do not tell laws apart
+
+
+def test_batch_sizes_without_a_common_trial_give_empty_tables(tmp_path: Path) -> None:
+    shards = write_sweep(tmp_path, (1, 2, 4, 8, SAMPLES))
+    shards[4] = write_shards(tmp_path, np.full((20, 3, 7), np.nan, np.float32), batch_size=4)
+    rows, maps = describe(tmp_path, shards)
+    gather(rows, tmp_path / "statistics.csv", tmp_path / "notes.csv")
+    tables = {name: tmp_path / f"{name}.csv" for name in TABLES}
+    page = tmp_path / "claims.md"
+    compare_batch_sizes(
+        maps,
+        ComparisonFiles(**tables, claims_page=page),
+        resamples=100,
+        confidence=0.95,
+        seed=0,
+    )
+    assert all(pd.read_csv(path).empty for path in tables.values())
+    assert "no trials that this claim can be tested by" in page.read_text()

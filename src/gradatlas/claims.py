@@ -132,7 +132,7 @@ def _render_claim(number: int, verdicts: pd.DataFrame) -> str:
         [
             f"## {number}. {claim.text}",
             f"For: {claim.supported}. Against: {claim.opposed}.",
-            "\n".join(lines or ["- No protocol was collected that this claim can be tested by."]),
+            "\n".join(lines or ["- There are no trials that this claim can be tested by."]),
         ]
     )
 
@@ -150,7 +150,9 @@ def _render_readings(readings: pd.DataFrame) -> str:
         f"| {'yes' if row.spread_grows else 'no'} |"
         for row in readings.itertuples()
     ]
-    both = readings[readings["square_root_within_margin"] & readings["spread_grows"]]
+    both = readings[
+        readings["square_root_within_margin"].eq(True) & readings["spread_grows"].eq(True)
+    ]
     found = "; ".join(
         f"{row.reading!s} ({row.protocol!s}, epoch {row.epoch})" for row in both.itertuples()
     )

@@ -16,6 +16,14 @@ Array = NDArray[np.float64]
 # Deviation from a law that a reader of a figure would see: 10 %.
 LAW_MARGIN = np.log(1.10)
 
+_COLUMNS = [
+    *("protocol", "epoch", "reading", "formula"),
+    *("exponent", "exponent_low", "exponent_high", "half_p_value", "lack_of_fit_p_value"),
+    *("square_root_deviation", "monotone", "smallest_step"),
+    *("spread_exponent", "spread_exponent_low", "spread_exponent_high"),
+    *("square_root_within_margin", "spread_grows"),
+]
+
 # Relative differences that float32 tensors do not resolve.
 _ROUNDING = 1e-6
 
@@ -117,7 +125,7 @@ def compare_readings(sweeps: Sequence[Sweep], settings: Bootstrap) -> pd.DataFra
         if len(sweep.batch_sizes) > 1 and len(sweep.trials) > 1 and sweep.sample_sets is None
         for reading in READINGS
     ]
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=_COLUMNS)
 
 
 def _describe(sweep: Sweep, reading: Reading, settings: Bootstrap) -> dict[str, object]:

@@ -18,6 +18,8 @@ Array = NDArray[np.float64]
 # Fewer batch sizes leave nothing to compare laws of two parameters by when one is left out.
 MINIMUM_BATCH_SIZES = 5
 
+_EXPONENT = ("exponent", "exponent_low", "exponent_high")
+
 # Points of a fitted curve, besides the measured batch sizes.
 _CURVE_POINTS = 60
 
@@ -37,7 +39,7 @@ def compare_laws(sweeps: Sequence[Sweep]) -> pd.DataFrame:
     rows = [
         _law_row(sweep, fit_law(law, sweep.batch_sizes, np.square(sweep.norm).mean(axis=1)))
         for sweep in sweeps
-        if sweep.update == "sgd" and len(sweep.batch_sizes) >= MINIMUM_BATCH_SIZES
+        if _has_laws(sweep)
         for law in laws(sweep.samples_per_trial)
     ]
     columns = [
@@ -46,6 +48,11 @@ def compare_laws(sweeps: Sequence[Sweep]) -> pd.DataFrame:
         *("information_criterion", "lack_of_fit_p_value"),
     ]
     return pd.DataFrame(rows, columns=columns)
+
+
+def _has_laws(sweep: Sweep) -> bool:
+    enough = len(sweep.batch_sizes) >= MINIMUM_BATCH_SIZES and len(sweep.trials) > 1
+    return sweep.update == "sgd" and enough
 
 
 def _law_row(sweep: Sweep, fit: Fit) -> dict[str, object]:
@@ -103,7 +110,7 @@ def law_curves(sweeps: Sequence[Sweep]) -> pd.DataFrame:
     tables = [
         _law_curve(sweep, law)
         for sweep in sweeps
-        if sweep.update == "sgd" and len(sweep.batch_sizes) >= MINIMUM_BATCH_SIZES
+        if _has_laws(sweep)
         for law in laws(sweep.samples_per_trial)
     ]
     columns = [
@@ -146,7 +153,8 @@ def local_exponents(sweeps: Sequence[Sweep], settings: Bootstrap) -> pd.DataFram
         for sweep in sweeps
         if len(sweep.batch_sizes) > 1 and len(sweep.trials) > 1
     ]
-    return pd.concat(tables, ignore_index=True)
+    columns = [*("protocol", "epoch", "batch_size", "next_batch_size"), *_EXPONENT]
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=columns)
 
 
 def _local_exponents(sweep: Sweep, settings: Bootstrap) -> pd.DataFrame:
@@ -163,8 +171,6 @@ def _local_exponents(sweep: Sweep, settings: Bootstrap) -> pd.DataFrame:
             "epoch": sweep.epoch,
             "batch_size": sweep.batch_sizes[:-1],
             "next_batch_size": sweep.batch_sizes[1:],
-            "exponent": found.estimate,
-            "exponent_low": found.low,
-            "exponent_high": found.high,
+            **dict(zip(_EXPONENT, (found.estimate, found.low, found.high), strict=True)),
         }
     )

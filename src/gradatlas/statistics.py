@@ -97,9 +97,9 @@ def weight_maps(moments: Moments) -> dict[str, Array]:
     """
     variance = central.variance(moments)
     with np.errstate(divide="ignore", invalid="ignore"):
-        squared_mean = moments.mean**2 - variance / moments.count
+        squared_mean = moments.mean**2 - variance / np.float64(moments.count)
         return {
-            "mean": moments.mean,
+            "mean": moments.mean if moments.count else np.full_like(moments.mean, np.nan),
             "variance": variance,
             "skewness": central.skewness(moments),
             "excess_kurtosis": central.excess_kurtosis(moments),
@@ -165,14 +165,10 @@ def _describe(
     settings: Bootstrap,
 ) -> Description:
     count, diverged = result.moments.count, int(np.count_nonzero(~result.finite))
-    if count == 0:
-        raise StatisticsError(
-            f"all {len(result.finite)} trials of protocol {selection.protocol}, epoch "
-            f"{selection.epoch}, batch size {selection.batch_size} hold nan or inf; lower the "
-            "protocol's learning_rate"
-        )
-    finite = {name: values[result.finite] for name, values in trials.items()}
-    units = _units(selection)[result.finite]
+    # Where no trial is left, one that knows nothing stands in: all statistics are then missing.
+    kept = {name: values[result.finite] for name, values in trials.items()}
+    finite = kept if count else dict.fromkeys(trials, np.array([np.nan]))
+    units = _units(selection)[result.finite] if count else np.zeros(1, np.int64)
     values: dict[str, float] = {
         "trials": len(result.finite),
         "diverged_trials": diverged,
@@ -264,6 +260,8 @@ def _reason(column: str, selection: Selection, count: int, units: int) -> str:
         return f"{units} independent draws, an interval needs at least {MINIMUM_UNITS}"
     if base == "noise_scale":
         return "the squared mean gradient cannot be told from 0 by these trials"
+    if base == "effective_rank":
+        return "the estimate of tr Sigma^2 is not positive"
     if base == "cosine_to_largest_batch" and base != column:
         return "it has no spread to resample, as for the largest batch size itself, where it is 1"
     return "there is no spread among the trials, or not in every resample"
@@ -302,7 +300,7 @@ def _covariance_columns(selection: Selection, result: Scan) -> dict[str, float]:
 
 def _weight_columns(weights: Mapping[str, Array]) -> dict[str, float]:
     """Summaries over the weights whose gradient varies."""
-    varies = weights["variance"] > 0
+    varies, constant = weights["variance"] > 0, weights["variance"] == 0
     names = {
         "weight_skewness_median": "skewness",
         "weight_excess_kurtosis_median": "excess_kurtosis",
@@ -313,7 +311,7 @@ def _weight_columns(weights: Mapping[str, Array]) -> dict[str, float]:
         for column, name in names.items()
     }
     mean = float(weights["gsnr"][varies].mean()) if varies.any() else math.nan
-    return {**medians, "gsnr_mean": mean, "constant_weights": int(np.count_nonzero(~varies))}
+    return {**medians, "gsnr_mean": mean, "constant_weights": int(np.count_nonzero(constant))}
 
 
 def _trial_means(selection: Selection, finite: Mapping[str, Array]) -> dict[str, float]:
