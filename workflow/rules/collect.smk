@@ -36,6 +36,7 @@ rule collect:
             "sharding",
             "trials",
         ),
+        training_code=rules.train.input.code,
     output:
         "results/gradients/{protocol}/epoch{epoch}/batch{batch_size}/trials{first}-{last}.h5",
     log:
