@@ -82,7 +82,6 @@ rule steps:
             "model",
             "provenance",
             "replacing",
-            "replacing",
             "sampling",
             "steps",
             "trials",
@@ -201,7 +200,6 @@ rule pages:
             "figures.style",
             "jobs",
             "provenance",
-            "replacing",
             "replacing",
         ),
     output:

@@ -1,5 +1,6 @@
 """What all figures share: colours, axes, how a figure becomes files."""
 
+import io
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, LogLocator, NullFormatter, NullLocator, ScalarFormatter
 
 from gradatlas.provenance import code_commit, file_digest, mapping_digest
+from gradatlas.replacing import replace_file
 
 STYLE = Path(__file__).parents[1] / "gradatlas.mplstyle"
 COLUMN_WIDTH = 3.4  # inches, of a two-column article
@@ -148,7 +150,10 @@ def draw_files(
             figure = figures[name]()
             for path in paths:
                 title = name.replace("_", " ")
-                figure.savefig(path, metadata=_metadata(path.suffix, title, description))
+                content = io.BytesIO()  # so that a full disk leaves no half figure
+                metadata = _metadata(path.suffix, title, description)
+                figure.savefig(content, format=path.suffix[1:], metadata=metadata)
+                replace_file(path, content.getvalue())
 
 
 def _name(target: Path) -> str:
