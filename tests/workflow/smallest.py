@@ -5,7 +5,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import yaml
@@ -51,7 +51,9 @@ def set_up(directory: Path, gradients: Mapping[str, Any] | None = None) -> None:
     (directory / "config.yaml").write_text(yaml.safe_dump(config))
 
 
-def start(directory: Path, *arguments: str) -> subprocess.Popen[str]:
+def start(
+    directory: Path, *arguments: str, output: IO[str] | int = subprocess.PIPE
+) -> subprocess.Popen[str]:
     """Start Snakemake in a folder, in a process group of its own."""
     return subprocess.Popen(
         [
@@ -63,7 +65,7 @@ def start(directory: Path, *arguments: str) -> subprocess.Popen[str]:
         ],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.PIPE,
+        stdout=output,
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
