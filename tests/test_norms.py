@@ -65,7 +65,7 @@ def test_too_few_norms_give_nan(count: int) -> None:
 
 
 def test_l_kurtosis_of_known_distributions() -> None:
-    """Hosking (1990), table 1."""
+    """Values from Hosking (1990)."""
     rng = np.random.default_rng(2)
     for sample, expected in (
         (rng.normal(size=(40, 2000)), 0.1226),

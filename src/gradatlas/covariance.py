@@ -17,7 +17,7 @@ _COLUMNS_AT_A_TIME = 1024
 def squared_covariance_trace(tensors: NDArray[np.floating]) -> tuple[float, int]:
     """Unbiased estimate of tr Sigma^2, the squared Frobenius norm of the covariance.
 
-    Himeno and Yamada (2014), equation 4: with S the sample covariance of n trials and
+    Himeno and Yamada (2014): with S the sample covariance of n trials and
     Q = sum_i |x_i - mean|^4 / (n - 1),
     (n - 1) / (n (n - 2) (n - 3)) ((n - 1) (n - 2) tr S^2 + (tr S)^2 - n Q),
     unbiased for any distribution. Computed from the Gram matrix of at most 2000 trials at a time,
@@ -93,7 +93,7 @@ def noise_scale_factor(samples: int, training_samples: int) -> float:
     """What turns tr Sigma_S / |mean S|^2 of trials into the noise scale of single samples.
 
     A trial sums N of P samples drawn without replacement: the mean is N G, the covariance
-    N (1 - N / P) Sigma, so tr Sigma / |G|^2 (McCandlish et al. 2018, equation 2.9) is
+    N (1 - N / P) Sigma, so tr Sigma / |G|^2 (McCandlish et al. 2018, section 2.2) is
     N / (1 - N / P) times the ratio.
 
     Args:

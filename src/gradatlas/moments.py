@@ -77,7 +77,7 @@ def moments_of(block: NDArray[np.floating], order: int) -> Moments:
 def merge(first: Moments, second: Moments) -> Moments:
     """Moments of two sets of tensors together.
 
-    Pébay (2008), SAND2008-6212, equation 2.1; for order 2 that is Chan, Golub and LeVeque (1979).
+    Pébay (2008), SAND2008-6212; for order 2 that is Chan, Golub and LeVeque (1979).
 
     Raises:
         ValueError: The two differ in order or shape.

@@ -27,7 +27,7 @@ def two_batch_parts(
     over P training samples, a batch of b samples drawn without replacement has
     E |g|^2 = b^2 |G|^2 + b (1 - b / P) tr Sigma. Summed over the batches of a trial, and for the
     trial as one batch, this gives two equations for |G|^2 and tr Sigma. With equal batches and P
-    infinite their solution is that of McCandlish et al. (2018), equations A.2 and A.3.
+    infinite their solution is that of McCandlish et al. (2018), appendix A.1.
 
     Returns:
         Coefficients of |G|^2 and tr Sigma in E sum_t |g_t|^2 and in E |S|^2.

@@ -93,7 +93,7 @@ def hill_tail_index(values: Array) -> float:
 def weighted_l_kurtosis(weights: Array, norms: Array) -> Array:
     """L-kurtosis of weighted trials; at unit weights that of ``l_moment_ratios``.
 
-    The probability-weighted moments b_r (Hosking 1990, equation 3.1) sum C(j - 1, r) x_(j) over
+    The probability-weighted moments b_r (Hosking 1990) sum C(j - 1, r) x_(j) over
     ranks j. A trial that counts w times takes w neighbouring ranks, over which C(j - 1, r) sums to
     a difference of C(j, r + 1), so that resamples need not be sorted.
 

@@ -92,7 +92,7 @@ def weight_maps(moments: Moments) -> dict[str, Array]:
     """Statistics of each weight over trials, each of the tensor's shape.
 
     ``gsnr`` is the gradient signal-to-noise ratio, the unbiased squared mean over the variance,
-    (mean^2 - s^2 / T) / s^2 (Liu et al. 2020, arXiv 2001.07384, equation 2). It may be negative.
+    (mean^2 - s^2 / T) / s^2 (Liu et al. 2020, arXiv 2001.07384). It may be negative.
     A weight whose gradient is the same in all trials has NaN where its variance is divided by.
     """
     variance = central.variance(moments)

@@ -35,7 +35,7 @@ class VarianceSources:
     degrees_of_freedom: tuple[int, int]
 
     def interval(self, confidence: float) -> tuple[float, float]:
-        """Exact interval of the sample share for Gaussian effects (Searle 1971, section 9.8)."""
+        """Exact interval of the sample share for Gaussian effects (Searle 1971)."""
         tails = (1 + confidence) / 2, (1 - confidence) / 2
         low, high = (
             self.f_ratio / stats.f.ppf(tail, *self.degrees_of_freedom) - 1 for tail in tails
@@ -52,8 +52,7 @@ class VarianceSources:
 def analyse_variance(norms: Array, sets: NDArray[np.integer]) -> VarianceSources:
     """Split the variance of the norm into samples and order.
 
-    With unequal numbers of orders their effective number replaces them (Searle 1971, equation
-    9.81).
+    With unequal numbers of orders their effective number replaces them (Searle 1971).
 
     Args:
         norms: Norm of each trial, shape (T,).
