@@ -52,7 +52,7 @@ def test_a_disk_that_fails_to_keep_what_it_took(
 ) -> None:
     monkeypatch.setattr(os, call, Failing(getattr(os, call), 0))
     with pytest.raises(OSError, match=r"shard\.h5 could not be written"):
-        write_shard(tmp_path / "shard.h5", 0, 249, shape=(10, 1024))  # 10 MB: flushed early too
+        write_shard(tmp_path / "shard.h5", 0, 449, shape=(10, 1024))  # 18 MB: flushed early too
     assert list(tmp_path.iterdir()) == []
 
 

@@ -9,6 +9,7 @@ HDF5 says that their chunk lies; their own checksum protects them, so Fletcher-3
 import math
 import os
 import sys
+from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 import h5py
@@ -44,45 +45,95 @@ def write_rows(
             data[: tile.nbytes] = tile.reshape(-1).view(np.uint8)
             data[tile.nbytes : -_CHECKSUM_BYTES] = 0  # beyond the edge of the dataset
             _stored_checksum(data)[0] = fletcher32(data[:-_CHECKSUM_BYTES])
-            corner = (*place, start + first, part, *(0 for _ in chunk[2:]))
+            corner = _corner(place, start + first, part, chunk)
             dataset.id.write_direct_chunk(corner, data)
 
 
-def read_rows(
-    file: BinaryIO, dataset: h5py.Dataset, start: int, stop: int, batch: int | None = None
-) -> tuple[NDArray[Any], NDArray[np.uint64]]:
-    """Read the rows of consecutive trials; inverse of ``write_rows``.
+@dataclass(frozen=True, eq=False)
+class RowIndex:
+    """Where the rows of a dataset lie in its file, so that they can be read without HDF5.
+
+    Attributes:
+        dtype: Type of the values.
+        shape: Shape of the rows, (t, ...).
+        chunk: Shape of a chunk of rows.
+        offsets: Of each chunk, in bytes; shape (chunks along trials, chunks along the next axis).
+        checksums: Of each row, shape (t,).
+    """
+
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    chunk: tuple[int, ...]
+    offsets: NDArray[np.int64]
+    checksums: NDArray[np.uint64]
+
+
+def index_rows(
+    dataset: h5py.Dataset, checksums: NDArray[np.uint64], batch: int | None = None
+) -> RowIndex | None:
+    """Find the chunks of a dataset.
 
     Args:
-        file: The dataset's file, open for reading.
         dataset: As for ``write_rows``.
-        start: Position of the first row.
-        stop: Position behind the last row.
+        checksums: Of each row.
         batch: Index along the batch size axis, None where there is none.
 
     Returns:
-        Rows, shape (stop - start, ...), and their checksums, shape (stop - start,).
+        The index, or None if the dataset is compressed and only HDF5 can read it.
+    """
+    if not _is_direct(dataset):
+        return None
+    place = () if batch is None else (batch,)
+    chunk, shape = dataset.chunks[len(place) :], dataset.shape[len(place) :]
+    offsets = [
+        [
+            dataset.id.get_chunk_info_by_coord(_corner(place, first, part, chunk)).byte_offset
+            for part in range(0, shape[1], chunk[1])
+        ]
+        for first in range(0, shape[0], chunk[0])
+    ]
+    return RowIndex(dataset.dtype, shape, chunk, np.array(offsets), checksums)
+
+
+def read_rows(file: BinaryIO, index: RowIndex, start: int, stop: int) -> NDArray[Any]:
+    """Read the rows of consecutive trials; inverse of ``write_rows``.
+
+    Args:
+        file: The file, open for reading.
+        index: Where its rows lie.
+        start: Position of the first row.
+        stop: Position behind the last row.
+
+    Returns:
+        Rows, shape (stop - start, ...).
 
     Raises:
-        OSError: If the file ends too early, or HDF5 cannot read a compressed chunk.
+        OSError: If the file ends too early, or a row does not have its checksum.
     """
-    place = () if batch is None else (batch,)
-    if not _is_direct(dataset):
-        rows = np.asarray(dataset[(*place, slice(start, stop))])
-        return rows, row_checksums(rows)
-    chunk = dataset.chunks[len(place) :]
-    rows = np.empty((stop - start, *dataset.shape[len(place) + 1 :]), dataset.dtype)
-    sums = np.empty(len(rows), np.uint64)
-    for first in range(start - start % chunk[0], stop, chunk[0]):
-        begin, end = max(first, start), min(first + chunk[0], stop)
-        run = slice(begin - start, end - start)
-        for part in range(0, rows.shape[1], chunk[1]):
-            corner = (*place, first, part, *(0 for _ in chunk[2:]))
-            offset = dataset.id.get_chunk_info_by_coord(corner).byte_offset
-            skipped = (begin - first) * math.prod(rows.shape[1:]) * rows.itemsize
-            _read_exactly(file, rows[run, part : part + chunk[1]], offset + skipped)
-        sums[run] = row_checksums(rows[run])  # now, while the rows are in the processor's cache
-    return rows, sums
+    rows = np.empty((stop - start, *index.shape[1:]), index.dtype)
+    row_bytes = math.prod(rows.shape[1:]) * rows.itemsize
+    per_chunk, part_length = index.chunk[:2]
+    for number in range(start // per_chunk, math.ceil(stop / per_chunk)):
+        first = number * per_chunk
+        begin, end = max(first, start), min(first + per_chunk, stop)
+        run = rows[begin - start : end - start]
+        for part, offset in enumerate(index.offsets[number].tolist()):
+            tile = run[:, part * part_length : (part + 1) * part_length]
+            _read_exactly(file, tile, offset + (begin - first) * row_bytes)
+        # Now, while the rows are in the processor's cache.
+        check_rows(run, index.checksums[begin:end])
+    return rows
+
+
+def check_rows(rows: NDArray[Any], checksums: NDArray[np.uint64]) -> None:
+    """Compare rows with their checksums.
+
+    Raises:
+        OSError: If one differs.
+    """
+    wrong = np.flatnonzero(row_checksums(rows) != checksums)
+    if wrong.size:
+        raise OSError(f"{wrong.size} of {len(rows)} trials do not have their checksum")
 
 
 def _read_exactly(file: BinaryIO, target: NDArray[Any], offset: int) -> None:
@@ -116,10 +167,17 @@ def check_chunks(dataset: h5py.Dataset, start: int, stop: int, batch: int | None
     data = np.empty(dataset.dtype.itemsize * math.prod(chunk) + _CHECKSUM_BYTES, np.uint8)
     for first in range(start - start % chunk[0], stop, chunk[0]):
         for part in range(0, shape[1], chunk[1]):
-            corner = (*place, first, part, *(0 for _ in chunk[2:]))
+            corner = _corner(place, first, part, chunk)
             dataset.id.read_direct_chunk(corner, out=data)
             if _stored_checksum(data)[0] != fletcher32(data[:-_CHECKSUM_BYTES]):
                 raise OSError(f"the chunk at {corner} does not have its checksum")
+
+
+def _corner(
+    place: tuple[int, ...], first: int, part: int, chunk: tuple[int, ...]
+) -> tuple[int, ...]:
+    """Position in the dataset of a chunk's first value."""
+    return (*place, first, part, *(0 for _ in chunk[2:]))
 
 
 def _is_direct(dataset: h5py.Dataset) -> bool:

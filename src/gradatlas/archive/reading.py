@@ -11,7 +11,8 @@ import h5py
 from gradatlas.archive.errors import ArchiveError
 from gradatlas.archive.layout import encode_attributes, plain
 from gradatlas.archive.seal import check_seal
-from gradatlas.archive.selection import Segment, Selection
+from gradatlas.archive.segment import Segment
+from gradatlas.archive.selection import Selection
 from gradatlas.archive.sources import (
     Source,
     StoredShard,

@@ -2,103 +2,22 @@
 
 import math
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from gradatlas.archive.chunks import check_chunks, read_rows
 from gradatlas.archive.errors import ArchiveError
-from gradatlas.archive.layout import CHECKSUMS, SCALARS, gradient_chunk
-from gradatlas.sharding import TrialRange
+from gradatlas.archive.layout import SCALARS, gradient_chunk
+from gradatlas.archive.segment import Segment
 
 if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
 
 BLOCK_BYTES = 32 << 20
-
-
-@dataclass(frozen=True)
-class Segment:
-    """Consecutive trials in one file.
-
-    Attributes:
-        path: The file.
-        group: HDF5 group that holds the datasets.
-        batch: Index along the leading batch size axis; None where a group has no such axis.
-        trials: The trials, the first of which is the first row.
-    """
-
-    path: Path
-    group: str
-    batch: int | None
-    trials: TrialRange
-
-    def read(self, name: str, first: int, last: int) -> NDArray[Any]:
-        """Rows of trials ``first`` to ``last`` (included) of a dataset, checked.
-
-        Args:
-            name: Name of the dataset.
-            first: Number of the first trial.
-            last: Number of the last trial.
-
-        Raises:
-            ArchiveError: If the file is damaged.
-            OSError: If it is gone.
-        """
-        rows = slice(first - self.trials.first, last + 1 - self.trials.first)
-        with self._open(name, first, last) as (file, group):
-            if name not in CHECKSUMS:
-                return self._column(group[name], rows)
-            data, sums = read_rows(file, group[name], rows.start, rows.stop, self.batch)
-            wrong = np.flatnonzero(sums != self._column(group[CHECKSUMS[name]], rows))
-        if wrong.size:
-            raise ArchiveError(
-                f"{self.path} is damaged: {name} of trial {first + wrong[0]} does not have the "
-                "checksum it was written with; restore the file from a copy or make it again"
-            )
-        return data
-
-    def check(self, name: str, first: int, last: int) -> None:
-        """Read trials ``first`` to ``last`` (included), and compare HDF5's own checksums too.
-
-        Args:
-            name: Name of the dataset.
-            first: Number of the first trial.
-            last: Number of the last trial.
-
-        Raises:
-            ArchiveError: If the file is damaged.
-            OSError: If it is gone.
-        """
-        self.read(name, first, last)
-        if name in CHECKSUMS:
-            start, stop = first - self.trials.first, last + 1 - self.trials.first
-            with self._open(name, first, last) as (_, group):
-                check_chunks(group[name], start, stop, self.batch)
-
-    @contextmanager
-    def _open(self, name: str, first: int, last: int) -> Iterator[tuple[BinaryIO, h5py.Group]]:
-        """The file, and the group in it; says what was read if that fails."""
-        try:
-            with self.path.open("rb") as file, h5py.File(self.path, "r", rdcc_nbytes=0) as hdf5:
-                yield file, hdf5[self.group]
-        except FileNotFoundError as error:
-            raise FileNotFoundError(f"{self.path} is gone since it was opened") from error
-        except (OSError, KeyError) as error:
-            raise ArchiveError(
-                f"{self.path} is damaged: {name} of trials {first}-{last} cannot be read "
-                f"({error}); restore the file from a copy or make it again"
-            ) from error
-
-    def _column(self, column: h5py.Dataset, rows: slice) -> NDArray[Any]:
-        return np.asarray(column[rows if self.batch is None else (self.batch, rows)])
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,7 +10,7 @@ from tqdm import tqdm
 from gradatlas.archive.errors import ArchiveError
 from gradatlas.archive.layout import CHECKSUMS, SCALARS
 from gradatlas.archive.reading import Archive, read_archive
-from gradatlas.archive.selection import Segment
+from gradatlas.archive.segment import Segment
 from gradatlas.archive.sources import check_source
 from gradatlas.provenance import file_digest
 from gradatlas.sharding import TrialRange
