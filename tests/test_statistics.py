@@ -222,6 +222,23 @@ def test_a_constant_weight_has_no_shape_and_is_counted(tmp_path: Path) -> None:
         assert np.isnan(file["gsnr"][1, 2])
 
 
+def test_the_cosine_leaves_out_trials_that_diverged_at_the_largest_batch(tmp_path: Path) -> None:
+    gradient, largest = draw(30), draw(30, seed=1)
+    largest[4, 0, 0] = np.inf
+    shards = write_shards(tmp_path, gradient, batch_size=8)
+    values, reasons, _ = describe(
+        tmp_path, shards, write_shards(tmp_path, largest, batch_size=SAMPLES)
+    )
+    S = np.delete(gradient, 4, axis=0).reshape(29, -1).astype(float)
+    L = np.delete(largest, 4, axis=0).reshape(29, -1).astype(float)
+    cosine = (S * L).sum(axis=1) / np.linalg.norm(S, axis=1) / np.linalg.norm(L, axis=1)
+    assert values["cosine_to_largest_batch"] == pytest.approx(cosine.mean(), rel=1e-9)
+    assert values["mean_norm"] == pytest.approx(
+        np.linalg.norm(gradient.reshape(30, -1).astype(float), axis=1).mean(), rel=1e-9
+    )
+    assert reasons["cosine_to_largest_batch"].startswith("1 of 30 trials diverged at the largest")
+
+
 def test_only_diverged_trials_leave_a_row_without_statistics(tmp_path: Path) -> None:
     shards = write_shards(tmp_path, np.full((9, 2, 2), np.nan, np.float32), batch_size=8)
     values, reasons, maps = describe(tmp_path, shards)

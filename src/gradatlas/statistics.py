@@ -164,14 +164,14 @@ def _describe(
     trials: Mapping[str, Array],
     settings: Bootstrap,
 ) -> Description:
-    count, diverged = result.moments.count, int(np.count_nonzero(~result.finite))
+    count = result.moments.count
     # Where no trial is left, one that knows nothing stands in: all statistics are then missing.
     kept = {name: values[result.finite] for name, values in trials.items()}
     finite = kept if count else dict.fromkeys(trials, np.array([np.nan]))
     units = _units(selection)[result.finite] if count else np.zeros(1, np.int64)
     values: dict[str, float] = {
         "trials": len(result.finite),
-        "diverged_trials": diverged,
+        "diverged_trials": len(result.finite) - count,
         "samples_per_trial": selection.samples_per_trial,
         "batches_per_trial": selection.batches_per_trial,
         **_interval_columns(selection, finite, units, settings),
@@ -184,13 +184,25 @@ def _describe(
         column: _reason(column, selection, count, len(np.unique(units)))
         for column, value in values.items()
         if math.isnan(value)
-    }
-    if diverged:
-        reasons["diverged_trials"] = (
-            f"{diverged} of {len(result.finite)} trials hold nan or inf; the other columns "
-            f"describe the {count} that do not"
-        )
+    } | _remarks(result)
     return Description(selection.protocol, selection.epoch, selection.batch_size, values, reasons)
+
+
+def _remarks(result: Scan) -> dict[str, str]:
+    """What to know of columns that leave out trials."""
+    total, count = len(result.finite), result.moments.count
+    lost = int(np.count_nonzero(np.isnan(result.cosine[result.finite])))
+    remarks = {}
+    if count < total:
+        remarks["diverged_trials"] = (
+            f"{total - count} of {total} trials hold nan or inf; the other columns describe the "
+            f"{count} that do not"
+        )
+    if lost:
+        remarks["cosine_to_largest_batch"] = (
+            f"{lost} of {count} trials diverged at the largest batch size and are left out"
+        )
+    return remarks
 
 
 def _units(selection: Selection) -> NDArray[np.int64]:
@@ -212,13 +224,13 @@ def _interval_columns(
     ]
     with np.errstate(divide="ignore", invalid="ignore"):
         cancellation = finite["norm"] / finite["path_length"]
-    averaged = np.stack([finite["cosine_to_largest_batch"], cancellation], axis=1)  # (T, 2)
     noise = _noise_scale_obstacle(selection) is None
 
     def statistic(weights: Array) -> Array:
         parts = [
             shape_statistics(weights, finite["norm"]),
-            np.moveaxis(weights @ averaged, -1, 0) / weights.sum(axis=-1),
+            _known_mean(weights, finite["cosine_to_largest_batch"])[None],
+            _known_mean(weights, cancellation)[None],
         ]
         if noise:
             squares, products = finite["norm"] ** 2, finite["product_with_others"]
@@ -234,6 +246,13 @@ def _interval_columns(
     return values | (
         _noise_scale(selection, ends[-1]) if noise else dict.fromkeys(noise_columns, math.nan)
     )
+
+
+def _known_mean(weights: Array, values: Array) -> Array:
+    """Weighted mean of the trials whose value is known, shape (...,)."""
+    known = np.isfinite(values)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray(weights @ np.where(known, values, 0.0) / (weights @ known))
 
 
 def _noise_scale(selection: Selection, signal: Sequence[float]) -> dict[str, float]:
