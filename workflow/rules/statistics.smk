@@ -25,6 +25,7 @@ rule statistics:
             "archive.lazy",
             "archive.reading",
             "archive.seal",
+            "archive.segment",
             "archive.selection",
             "archive.sources",
             "bootstrap",
