@@ -45,6 +45,15 @@ def describe(
     return rows, maps
 
 
+def compare(folder: Path, maps: list[Path]) -> tuple[dict[str, pd.DataFrame], str]:
+    """Tables by name, and the page of verdicts."""
+    tables = {name: folder / f"{name}.csv" for name in TABLES}
+    page = folder / "claims.md"
+    files = ComparisonFiles(**tables, claims_page=page)
+    compare_batch_sizes(maps, files, resamples=100, confidence=0.95, seed=0)
+    return {name: pd.read_csv(path) for name, path in tables.items()}, page.read_text()
+
+
 def write_sweep(
     folder: Path, sizes: tuple[int, ...] = (1, 4, SAMPLES), **settings: object
 ) -> dict[int, list[Path]]:
@@ -139,17 +148,8 @@ def test_the_comparison_writes_every_table(tmp_path: Path) -> None:
             folder.mkdir()
             sweep = write_sweep(folder, protocol=name, update=update, sample_sets=sets, epoch=epoch)
             maps += describe(folder, sweep, name)[1]
-    tables = {name: tmp_path / f"{name}.csv" for name in TABLES}
-    page = tmp_path / "claims.md"
     for order in (maps, maps[::-1]):
-        compare_batch_sizes(
-            order,
-            ComparisonFiles(**tables, claims_page=page),
-            resamples=100,
-            confidence=0.95,
-            seed=0,
-        )
-        found = {name: pd.read_csv(path) for name, path in tables.items()}
+        found, page = compare(tmp_path, order)
         assert set(found["readings"]["protocol"]) == {"sgd", "frozen"}
         assert set(found["noise_scale"]["epoch"]) == {2, 30}
         assert found["claims"].groupby("claim").size().to_dict() == {
@@ -157,7 +157,7 @@ def test_the_comparison_writes_every_table(tmp_path: Path) -> None:
             4: 1,
         }
         assert found["variance_sources"]["sample_sets"].eq(10).all()
-        assert page.read_text().startswith("# The article's claims")
+        assert page.startswith("# The article's claims")
     assert found["scaling"].empty  # three batch sizes do not tell laws apart
 
 
@@ -166,14 +166,6 @@ def test_batch_sizes_without_a_common_trial_give_empty_tables(tmp_path: Path) ->
     shards[4] = write_shards(tmp_path, np.full((20, 3, 7), np.nan, np.float32), batch_size=4)
     rows, maps = describe(tmp_path, shards)
     gather(rows, tmp_path / "statistics.csv", tmp_path / "notes.csv")
-    tables = {name: tmp_path / f"{name}.csv" for name in TABLES}
-    page = tmp_path / "claims.md"
-    compare_batch_sizes(
-        maps,
-        ComparisonFiles(**tables, claims_page=page),
-        resamples=100,
-        confidence=0.95,
-        seed=0,
-    )
-    assert all(pd.read_csv(path).empty for path in tables.values())
-    assert "no trials that this claim can be tested by" in page.read_text()
+    found, page = compare(tmp_path, maps)
+    assert all(table.empty for table in found.values())
+    assert "no trials that this claim can be tested by" in page
