@@ -21,4 +21,5 @@ with job(snakemake.log[0]):
         seed=snakemake.params.seed,
         device=snakemake.config["device"],
         threads=snakemake.threads,
+        digest=snakemake.params.digest,
     )

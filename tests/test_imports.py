@@ -1,4 +1,4 @@
-"""The house: imports run one way, start-up is light, and rules name the code behind their output."""
+"""The house: imports run one way, start-up is light, rules name the code behind their output."""
 
 import ast
 import re
@@ -17,7 +17,7 @@ MODULES = {
     for path in SOURCE.rglob("*.py")
 }
 WITH_TORCH = {"gradatlas.protocols", "gradatlas.training", "gradatlas.engine.layered"}
-CODE_LIST = re.compile(r"\bcode=code(\(.*?\))", re.DOTALL)
+CODE_LIST = re.compile(r"(?:\bcode=|_CODE = )code(\(.*?\))", re.DOTALL)
 
 
 def type_checking_only(tree: ast.AST) -> set[ast.AST]:

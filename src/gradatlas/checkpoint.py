@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load, save
 
 from gradatlas.errors import InputError
@@ -18,6 +18,7 @@ from gradatlas.replacing import replace_file
 
 METADATA = "__metadata__"  # the header's entry for facts about the file, as safetensors has it
 DIGEST = "content_sha256"
+TRAINING_DIGEST = "training_digest"
 
 
 class CheckpointError(InputError):
@@ -49,6 +50,20 @@ def save_checkpoint(
     encoded = _canonical(header)
     encoded += b" " * (-len(encoded) % 8)
     replace_file(path, len(encoded).to_bytes(8, "little") + encoded + data)
+
+
+def training_digest(path: Path) -> str | None:
+    """What made a checkpoint, without reading its weights.
+
+    Returns:
+        The digest of settings and code that ``training.run`` recorded; None where there is no
+        checkpoint, or one that names none.
+    """
+    try:
+        with safe_open(path, framework="numpy") as file:
+            return (file.metadata() or {}).get(TRAINING_DIGEST)
+    except (OSError, SafetensorError):  # a damaged one is reported when it is loaded
+        return None
 
 
 def _parts(content: bytes) -> tuple[dict[str, Any], bytes]:

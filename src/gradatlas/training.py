@@ -12,11 +12,12 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
+from safetensors.numpy import load_file
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 from tqdm import tqdm
 
-from gradatlas.checkpoint import save_checkpoint
+from gradatlas.checkpoint import TRAINING_DIGEST, save_checkpoint, training_digest
 from gradatlas.configuration import Training
 from gradatlas.data import Split, load_test, load_train
 from gradatlas.device import resolve_device
@@ -166,8 +167,12 @@ def run(
     seed: int,
     device: str,
     threads: int,
+    digest: str,
 ) -> None:
     """Train once and write every checkpoint and the table of all epochs.
+
+    A checkpoint that the same settings and code already made is left as it is, so that a further
+    checkpoint leaves the digests that shards carry intact.
 
     Args:
         data: Folder of the data set's IDX files.
@@ -178,12 +183,16 @@ def run(
         seed: See ``train``.
         device: ``auto``, ``cpu`` or ``cuda``.
         threads: See ``train``.
+        digest: Of settings and code, to be recorded in the checkpoints.
 
     Raises:
         InputError: Data set or device cannot be used, or the weights stopped being finite.
     """
     device = resolve_device(device)
-    facts = {"seed": seed, "dataset": data.name, "hidden": hidden, "device": device}
+    facts = {
+        **{"seed": seed, "dataset": data.name, "hidden": hidden, "device": device},
+        **{key: value for key, value in asdict(settings).items() if key != "checkpoints"},
+    }
     rows = []
     for epoch in train(
         load_train(data),
@@ -197,9 +206,19 @@ def run(
         _check_finite(epoch, settings)
         rows.append(_row(epoch))
         if epoch.number in checkpoints:
-            metadata = _metadata({**facts, "training": asdict(settings), **rows[-1]})
-            save_checkpoint(checkpoints[epoch.number], epoch.weights, metadata)
+            metadata = {**_metadata({**facts, **rows[-1]}), TRAINING_DIGEST: digest}
+            _keep(checkpoints[epoch.number], epoch.weights, metadata)
     replace_file(table, pd.DataFrame(rows).to_csv(index=False).encode())
+
+
+def _keep(
+    path: Path, weights: Mapping[str, NDArray[np.float32]], metadata: Mapping[str, str]
+) -> None:
+    if training_digest(path) == metadata[TRAINING_DIGEST]:
+        stored = load_file(path)
+        if all(np.array_equal(stored[name], value) for name, value in weights.items()):
+            return
+    save_checkpoint(path, weights, metadata)
 
 
 def _row(epoch: Epoch) -> dict[str, float]:

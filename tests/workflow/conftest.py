@@ -43,7 +43,10 @@ def merged(base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]
 
 
 def run_workflow(
-    directory: Path, *arguments: str, change: Mapping[str, Any] | None = None, repository: Path = ROOT
+    directory: Path,
+    *arguments: str,
+    change: Mapping[str, Any] | None = None,
+    repository: Path = ROOT,
 ) -> subprocess.CompletedProcess[str]:
     """Run Snakemake on the tiny experiment in a folder.
 
@@ -61,8 +64,8 @@ def run_workflow(
             *("--snakefile", str(repository / "Snakefile")),
             *("--workflow-profile", str(repository / "profiles" / "default")),
             *("--directory", str(directory)),
-            *("--configfile", str(overlay)),
             *arguments,
+            *("--configfile", str(overlay)),  # takes every word that follows
         ],
         cwd=repository,
         env={**os.environ, "PYTHONPATH": str(repository / "src")},

@@ -53,6 +53,7 @@ rule export:
             "archive.lazy",
             "archive.reading",
             "archive.seal",
+            "archive.segment",
             "archive.selection",
             "archive.sources",
             "errors",

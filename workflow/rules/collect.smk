@@ -5,9 +5,7 @@ from dataclasses import asdict
 
 rule collect:
     input:
-        # What determines the checkpoint is in the parameters and the code below, so that a
-        # further checkpoint, for which training runs again, recollects nothing.
-        checkpoint=ancient(checkpoint("{epoch}")),
+        checkpoint=checkpoint_input,
         data=DATA_FILES,
         code=code(
             "collect",
@@ -36,7 +34,7 @@ rule collect:
             "sharding",
             "trials",
         ),
-        training_code=rules.train.input.code,
+        training_code=TRAINING_CODE,
     output:
         "results/gradients/{protocol}/epoch{epoch}/batch{batch_size}/trials{first}-{last}.h5",
     log:

@@ -2,8 +2,10 @@
 
 from dataclasses import asdict
 
+from gradatlas.checkpoint import training_digest
 from gradatlas.configuration import check_samples
 from gradatlas.data import IDX_FILES, count_training_samples, idx_paths, is_absent
+from gradatlas.provenance import file_digest, mapping_digest
 
 if is_absent(DATA):
     # To be fetched; the names are those the download gives them.
@@ -37,25 +39,52 @@ else:
         raise WorkflowError(f"data: {error}") from None
 
 
+TRAINING_CODE = code(
+    "train",
+    "checkpoint",
+    "configuration",
+    "data",
+    "device",
+    "errors",
+    "jobs",
+    "model",
+    "provenance",
+    "replacing",
+    "sampling",
+    "training",
+)
+
+# What makes a checkpoint, which epochs are kept apart: a checkpoint that carries this digest stays.
+TRAINING_DIGEST = mapping_digest(
+    {
+        "seed": experiment.seed,
+        "data": experiment.dataset,
+        "hidden": experiment.hidden,
+        "batch_size": experiment.training.batch_size,
+        "learning_rate": experiment.training.learning_rate,
+        "momentum": experiment.training.momentum,
+        "code": [file_digest(path) for path in TRAINING_CODE],
+    }
+)
+
+
+def checkpoint_input(wildcards):
+    """The checkpoint a shard starts from, ancient once it is what this experiment makes.
+
+    Training runs again for a further checkpoint; that must not recollect from the others.
+    """
+    path = checkpoint(wildcards.epoch)
+    return ancient(path) if training_digest(Path(path)) == TRAINING_DIGEST else path
+
+
 rule train:
     input:
         data=DATA_FILES,
-        code=code(
-            "train",
-            "checkpoint",
-            "configuration",
-            "data",
-            "device",
-            "errors",
-            "jobs",
-            "model",
-            "provenance",
-            "replacing",
-            "sampling",
-            "training",
-        ),
+        code=TRAINING_CODE,
     output:
-        checkpoints=[checkpoint(epoch) for epoch in experiment.training.checkpoints],
+        checkpoints=[
+            update(checkpoint(epoch)) for epoch in experiment.training.checkpoints
+        ],
         table=report(
             "results/training.csv",
             caption="../report/training_table.rst",
@@ -72,5 +101,6 @@ rule train:
         data=DATA,
         hidden=experiment.hidden,
         training=asdict(experiment.training),
+        digest=TRAINING_DIGEST,
     script:
         "../../scripts/train.py"
