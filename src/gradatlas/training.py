@@ -190,7 +190,10 @@ def run(
     """
     device = resolve_device(device)
     facts = {
-        **{"seed": seed, "dataset": data.name, "hidden": hidden, "device": device},
+        "seed": seed,
+        "dataset": data.name,
+        "hidden": hidden,
+        "device": device,
         **{key: value for key, value in asdict(settings).items() if key != "checkpoints"},
     }
     rows = []
