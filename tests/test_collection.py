@@ -62,22 +62,22 @@ def shard(
     return path
 
 
-def mnist() -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """The training set by the shortest way from its files, normalised by the usual constants."""
+def samples(index: NDArray[np.uint32]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Training samples by the shortest way from their files, normalised by the usual constants."""
     images = gzip.decompress((MNIST / "train-images-idx3-ubyte.gz").read_bytes())[16:]
     labels = gzip.decompress((MNIST / "train-labels-idx1-ubyte.gz").read_bytes())[8:]
-    pixels = np.frombuffer(images, np.uint8).reshape(60_000, 784) / 255
-    return (pixels - 0.1307) / 0.3081, np.frombuffer(labels, np.uint8).astype(np.int64)
+    pixels = np.frombuffer(images, np.uint8).reshape(60_000, 784)[index] / 255
+    classes = np.frombuffer(labels, np.uint8)[index].astype(np.int64)
+    return torch.tensor((pixels - 0.1307) / 0.3081), torch.tensor(classes)
 
 
 def plain_trial(
     weights: dict[str, NDArray[np.float32]], index: NDArray[np.uint32], batch_size: int, rate: float
 ) -> NDArray[np.float64]:
     """The loop a user would write, with torch modules in float64."""
-    inputs, labels = (torch.tensor(part[index]) for part in mnist())
-    model = torch.nn.Sequential(
-        torch.nn.Linear(784, 12), torch.nn.ReLU(), torch.nn.Linear(12, 10)
-    ).double()
+    inputs, labels = samples(index)
+    last = torch.nn.Linear(12, 10)
+    model = torch.nn.Sequential(torch.nn.Linear(784, 12), torch.nn.ReLU(), last).double()
     with torch.no_grad():
         for parameter, value in zip(model.parameters(), weights.values(), strict=True):
             parameter.copy_(torch.tensor(value))
@@ -87,10 +87,9 @@ def plain_trial(
         batch = slice(start, start + batch_size)
         optimizer.zero_grad()
         loss = torch.nn.functional.cross_entropy(model(inputs[batch]), labels[batch])
-        loss.backward()
-        gradient = model[2].weight.grad
-        assert gradient is not None
-        total += gradient * len(labels[batch])
+        loss.backward()  # type: ignore[no-untyped-call]
+        assert last.weight.grad is not None
+        total += last.weight.grad * len(labels[batch])
         if rate:
             optimizer.step()
     return total.numpy()
