@@ -37,7 +37,7 @@ from tqdm import tqdm
 from gradatlas.configuration import ConfigurationError, read_experiment
 from gradatlas.sharding import plan_shards
 from tests.mutations import mutated
-from tests.workflow.smallest import ROOT, run, set_up, start
+from tests.workflow.smallest import ROOT, descendants, run, set_up, start
 
 SCHEMA = ROOT / "workflow" / "schemas" / "config.schema.yaml"
 DEFAULT: dict[str, Any] = yaml.safe_load((ROOT / "config.yaml").read_text())
@@ -173,7 +173,7 @@ def _run_and_kill(directory: Path, chance: random.Random, longest: float) -> str
 
 
 def _kill(process: subprocess.Popen[str], victim: str, signal_: signal.Signals) -> bool:
-    jobs = _descendants(process.pid)
+    jobs = descendants(process.pid)
     if victim == "both":
         os.killpg(process.pid, signal_)
     elif victim == "snakemake":
@@ -181,14 +181,6 @@ def _kill(process: subprocess.Popen[str], victim: str, signal_: signal.Signals) 
     elif jobs:
         os.kill(jobs[-1], signal_)
     return victim != "job" or bool(jobs)
-
-
-def _descendants(parent: int) -> list[int]:
-    """Processes below one, the deepest last."""
-    children = []
-    for task in Path(f"/proc/{parent}/task").iterdir():
-        children += [int(child) for child in (task / "children").read_text().split()]
-    return [item for child in children for item in (child, *_descendants(child))]
 
 
 def _complete(directory: Path) -> tuple[int, str]:

@@ -54,7 +54,10 @@ def set_up(directory: Path, gradients: Mapping[str, Any] | None = None) -> None:
 def start(
     directory: Path, *arguments: str, output: IO[str] | int = subprocess.PIPE
 ) -> subprocess.Popen[str]:
-    """Start Snakemake in a folder, in a process group of its own."""
+    """Start Snakemake in a folder, in a process group of its own.
+
+    Git is kept out: a commit made between two runs would tell their results apart.
+    """
     return subprocess.Popen(
         [
             *(sys.executable, "-m", "snakemake", "--cores", "1"),
@@ -64,12 +67,20 @@ def start(
             *arguments,
         ],
         cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "PYTHONPATH": str(ROOT / "src"), "GIT_DIR": os.devnull},
         stdout=output,
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
     )
+
+
+def descendants(parent: int) -> list[int]:
+    """Processes below one, the deepest last."""
+    children: list[str] = []
+    for thread in Path(f"/proc/{parent}/task").iterdir():
+        children += (thread / "children").read_text().split()
+    return [item for child in map(int, children) for item in (child, *descendants(child))]
 
 
 def run(directory: Path, *arguments: str) -> tuple[int, str]:
