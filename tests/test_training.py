@@ -1,6 +1,7 @@
 """The training run: against plain PyTorch, and the same bits every time."""
 
 import json
+from dataclasses import replace
 import math
 import shutil
 from pathlib import Path
@@ -115,6 +116,7 @@ def run_into(folder: Path, data: Path, settings: Training = SETTINGS, threads: i
         seed=5,
         device="cpu",
         threads=threads,
+        digest="settings and code",
     )
 
 
@@ -132,7 +134,7 @@ def test_a_run_writes_every_checkpoint_and_a_row_an_epoch(tmp_path: Path, data: 
         metadata = load_checkpoint(path, architecture).metadata
         assert json.loads(metadata["epoch"]) == epoch
         assert json.loads(metadata["seed"]) == 5
-        assert json.loads(metadata["training"])["momentum"] == 0.9
+        assert json.loads(metadata["momentum"]) == 0.9
         assert json.loads(metadata["test_accuracy"]) == table["test_accuracy"][epoch]
         assert "torch" in json.loads(metadata["library_versions"])
 
@@ -184,3 +186,19 @@ def test_a_run_on_damaged_data_writes_nothing(tmp_path: Path, data: Path) -> Non
 
 def test_an_untrained_network_is_as_good_as_chance(splits: tuple[Split, Split]) -> None:
     assert epochs(splits)[0].test.loss == pytest.approx(math.log(4), rel=0.5)
+
+
+def test_a_further_checkpoint_leaves_the_others_as_they_are(tmp_path: Path, data: Path) -> None:
+    run_into(tmp_path, data)
+    kept = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.safetensors")}
+    run_into(tmp_path, data, replace(SETTINGS, checkpoints=(*SETTINGS.checkpoints, 4)))
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept
+    assert (tmp_path / "epoch4.safetensors").exists()
+
+
+def test_a_checkpoint_of_other_settings_is_replaced(tmp_path: Path, data: Path) -> None:
+    path = tmp_path / f"epoch{SETTINGS.checkpoints[-1]}.safetensors"
+    run_into(tmp_path, data)
+    before = path.read_bytes()
+    run_into(tmp_path, data, replace(SETTINGS, momentum=0.0))
+    assert path.read_bytes() != before
