@@ -109,5 +109,6 @@ def _note_missing(axes: Axes, rows: pd.DataFrame, column: str) -> None:
     epochs = epochs_of(rows)
     missing = [epoch for epoch in epochs if of_epoch(rows, epoch)[column].isna().all()]
     if missing:
-        names = ", ".join(epoch_label(epoch, epochs) for epoch in missing)
-        note(axes, f"no value: {rows['protocol'].iloc[0]}, {names}")
+        protocol = rows["protocol"].iloc[0]
+        lines = (f"no value: {protocol}, {epoch_label(epoch, epochs)}" for epoch in missing)
+        note(axes, "\n".join(lines))

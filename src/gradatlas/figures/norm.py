@@ -62,13 +62,13 @@ def normalised_norm_vs_batch_size(statistics: pd.DataFrame, protocol: str) -> Fi
     linear, logarithmic = figure.subplots(2, sharey=True)
     for axes in (linear, logarithmic):
         draw_deviations(axes, rows, "normalised_mean", "normalised_std")
-        axes.set_ylabel(f"|S| scaled to the mean at B = {rows['batch_size'].max()} (nats)")
+        axes.set_ylabel("scaled norm |S| (nats)")
     linear.set_ylim(0, 1.15 * _limits(rows, "normalised_mean", "normalised_std")[1])
     linear.set_xlabel("batch size B (samples)")
     linear.set_title(f"mean ± 1 standard deviation, {trials_label(rows, [protocol])}")
     linear.legend()
     logarithmic_batch_axis(logarithmic, rows["batch_size"])
-    logarithmic.set_title("the same on a logarithmic axis of batch sizes")
+    logarithmic.set_title(f"each B scaled to the mean at B = {rows['batch_size'].max()}, log axis")
     return figure
 
 

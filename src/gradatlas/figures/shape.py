@@ -21,6 +21,7 @@ from gradatlas.figures.style import (
     figure_width,
     interval_label,
     logarithmic_batch_axis,
+    nothing_to_draw,
     trials_label,
 )
 from gradatlas.figures.trials import BatchSize, by_epoch
@@ -63,9 +64,11 @@ def norm_distribution(batch_sizes: Sequence[BatchSize]) -> Figure:
     Args:
         batch_sizes: One protocol's batch sizes at all checkpoints.
     """
+    if not any(map(_has_spread, batch_sizes)):
+        return nothing_to_draw("too few trials for a distribution")
     columns = by_epoch(batch_sizes)
     sizes = sorted({item.batch_size for item in batch_sizes})
-    figure = Figure(figsize=(figure_width(len(columns)), 1.1 + 0.22 * len(sizes)))
+    figure = Figure(figsize=(figure_width(len(columns)), max(2.0, 1.1 + 0.22 * len(sizes))))
     panels = figure.subplots(1, len(columns), sharey=True, squeeze=False)[0]
     colours = epoch_colours([*columns])
     for axes, (epoch, members) in zip(panels, columns.items(), strict=True):
@@ -83,7 +86,7 @@ def norm_distribution(batch_sizes: Sequence[BatchSize]) -> Figure:
 
 def _draw_ridge(axes: Axes, item: BatchSize, base: int, colour: str) -> None:
     """A histogram that stands on a line at ``base``; nothing without a spread to show."""
-    if len(item.norm) < 2 or np.ptp(item.norm) == 0:
+    if not _has_spread(item):
         return
     counts, edges = np.histogram(item.norm / item.norm.mean() - 1, bins="sqrt")
     axes.stairs(
@@ -98,6 +101,10 @@ def _draw_ridge(axes: Axes, item: BatchSize, base: int, colour: str) -> None:
     )
 
 
+def _has_spread(item: BatchSize) -> bool:
+    return len(item.norm) > 1 and float(np.ptp(item.norm)) > 0
+
+
 def _symmetric(limits: tuple[float, float]) -> tuple[float, float]:
     reach = max(map(abs, limits))
     return -reach, reach
@@ -109,6 +116,8 @@ def tails(batch_sizes: Sequence[BatchSize]) -> Figure:
     Args:
         batch_sizes: One protocol's batch sizes at all checkpoints.
     """
+    if not any(map(_has_spread, batch_sizes)):
+        return nothing_to_draw("too few trials for tails")
     columns = by_epoch(batch_sizes)
     figure = Figure(figsize=(figure_width(len(columns)), 4.0))
     panels = figure.subplots(2, len(columns), sharey="row", squeeze=False)
@@ -121,9 +130,11 @@ def tails(batch_sizes: Sequence[BatchSize]) -> Figure:
         _draw_gaussian_survival(above, members)
         above.set_title(epoch_label(epoch, [*columns]))
         above.set_yscale("log")
-        above.set_xlabel("standard deviations from the mean")
+        above.set_xlabel("(|S| - mean) / std")
         below.set_xscale("log")
         below.set_yscale("log")
+        if not any(np.isfinite(item.hill_plot).any() for item in members):
+            below.set_ylim(1, 100)  # a logarithmic axis cannot find limits without data
         below.set_xlabel("largest values k")
     panels[0, 0].set_ylabel("share of trials above")
     panels[0, 0].legend(loc="lower left")
@@ -134,7 +145,7 @@ def tails(batch_sizes: Sequence[BatchSize]) -> Figure:
 
 
 def _draw_survival(axes: Axes, item: BatchSize, colour: str) -> None:
-    if len(item.norm) < 2 or np.ptp(item.norm) == 0:
+    if not _has_spread(item):
         return
     values = np.sort((item.norm - item.norm.mean()) / item.norm.std(ddof=1))
     share = 1 - np.arange(len(values)) / len(values)
@@ -142,7 +153,7 @@ def _draw_survival(axes: Axes, item: BatchSize, colour: str) -> None:
 
 
 def _draw_gaussian_survival(axes: Axes, members: Sequence[BatchSize]) -> None:
-    lowest = 0.5 / max(len(item.norm) for item in members)
+    lowest = 0.5 / max(1, *(len(item.norm) for item in members))
     x = np.linspace(GAUSSIAN_FROM, GAUSSIAN_TO, 200)
     survival = ndtr(-x)
     shown = survival > lowest

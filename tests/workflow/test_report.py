@@ -1,0 +1,124 @@
+"""The report and the interactive pages in a browser without a network."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.workflow.conftest import run_workflow
+
+webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
+
+CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+pytestmark = pytest.mark.skipif(
+    CHROMIUM is None or DRIVER is None,
+    reason="chromium and chromium-driver are not installed",
+)
+
+CATEGORIES = {
+    "1 Gradient norm": 4,
+    "2 Distribution": 3,
+    "3 Steps": 4,
+    "4 Sources": 2,
+    "5 Verdicts": 1,
+    "6 Training": 1,
+    "7 Tables": 6,
+    "8 Interactive pages": 2,
+}
+SHOWN = "table a[iconname='eye']"
+CAPTION = "table a[iconname='information-circle']"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Headless Chromium that resolves no host name."""
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    for argument in (
+        "--headless=new",
+        "--no-sandbox",
+        "--disable-dev-shm-usage",
+        "--window-size=1400,1000",
+        "--host-resolver-rules=MAP * ~NOTFOUND",
+    ):
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
+    driver.implicitly_wait(10)
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture(scope="module")
+def report(finished: Path) -> Path:
+    """The report of the finished tiny experiment."""
+    path = finished / "report.html"
+    result = run_workflow(finished, "--report", str(path))
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "WARNING/" not in result.stdout + result.stderr  # of a caption that is no proper rst
+    return path
+
+
+def open_category(browser: Any, report: Path, category: str) -> None:
+    browser.get(report.as_uri())
+    browser.find_element("xpath", f"//*[normalize-space(text())='{category}']").click()
+
+
+def problems(browser: Any) -> list[str]:
+    """Errors in the console, failed requests among them."""
+    return [entry["message"] for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
+
+
+def test_report_tells_the_experiment(browser: Any, report: Path) -> None:
+    browser.get(report.as_uri())
+    text = browser.find_element("xpath", "//*[contains(., 'How does the gradient')]").text
+    assert "gradient of the trial" in text
+    assert "B = 5, 32" in text
+    assert problems(browser) == []
+
+
+@pytest.mark.parametrize(("category", "count"), CATEGORIES.items())
+def test_every_result_has_a_caption_and_is_shown(
+    browser: Any, report: Path, category: str, count: int
+) -> None:
+    open_category(browser, report, category)
+    assert len(browser.find_elements("css selector", SHOWN)) == count
+    for number in range(count):
+        link = browser.find_elements("css selector", SHOWN)[number]
+        if link.get_attribute("href").endswith("#"):  # shown in place: figures and pages
+            link.click()
+            assert_rendered(browser)
+        browser.find_elements("css selector", CAPTION)[number].click()
+        caption = browser.find_element("css selector", ".prose").text
+        assert len(caption) > 60
+        open_category(browser, report, category)
+    assert problems(browser) == []
+
+
+def assert_rendered(browser: Any) -> None:
+    """A figure has pixels of its own, a page a drawing inside."""
+    shown = browser.find_element("css selector", "img[src*='filename=']:not([src*='logo']), iframe")
+    if shown.tag_name == "img":
+        size = "return [arguments[0].naturalWidth, arguments[0].naturalHeight]"
+        assert min(browser.execute_script(size, shown)) > 100
+    else:
+        browser.switch_to.frame(shown)
+        drawing = browser.find_element("css selector", "svg.marks")
+        assert min(drawing.size.values()) > 100
+        browser.switch_to.default_content()
+
+
+@pytest.mark.parametrize("name", ["norm_vs_batch_size", "norm_distribution"])
+def test_page_stands_alone_and_answers_to_its_menu(browser: Any, finished: Path, name: str) -> None:
+    browser.get((finished / "results" / "figures" / f"{name}.html").as_uri())
+    drawing = browser.find_element("css selector", "svg.marks")
+    before = browser.execute_script("return arguments[0].innerHTML", drawing)
+    menu = browser.find_element("css selector", "select[name='chosen_protocol']")
+    options = menu.find_elements("css selector", "option")
+    assert {option.text for option in options} == {"sgd", "frozen", "sgd_reordered"}
+    next(option for option in options if not option.is_selected()).click()
+    drawing = browser.find_element("css selector", "svg.marks")
+    assert browser.execute_script("return arguments[0].innerHTML", drawing) != before
+    assert problems(browser) == []
