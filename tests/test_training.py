@@ -1,9 +1,9 @@
 """The training run: against plain PyTorch, and the same bits every time."""
 
 import json
-from dataclasses import replace
 import math
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
