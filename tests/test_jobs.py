@@ -59,6 +59,23 @@ def test_what_the_user_can_mend_is_one_sentence_on_terminal_and_log(
     assert "finished" not in log.read_text()
 
 
+def test_a_log_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
+    (tmp_path / "logs").write_bytes(b"in the way")
+
+    result = run_job(tmp_path / "logs" / "job.log", "pass")
+
+    assert result.returncode == 1
+    assert "error: [Errno 17] File exists: " in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_a_log_on_a_full_disk_does_not_hide_the_sentence() -> None:
+    result = run_job(Path("/dev/full"), "raise InputError('disk full, make room')")
+
+    assert result.returncode == 1
+    assert result.stderr == "error: disk full, make room\n"
+
+
 def test_a_defect_keeps_its_traceback(log: Path) -> None:
     result = run_job(log, "1 / 0")
 

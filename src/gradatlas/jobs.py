@@ -22,11 +22,8 @@ def job(log: str) -> Iterator[logging.Logger]:
     Args:
         log: Path of the log file.
     """
-    Path(log).parent.mkdir(parents=True, exist_ok=True)
-    logging.basicConfig(
-        filename=log, filemode="w", level=logging.INFO, format="%(asctime)s %(message)s"
-    )
     try:
+        _open_log(Path(log))
         logger.info("started")
         yield logger
         logger.info("finished")
@@ -37,6 +34,15 @@ def job(log: str) -> Iterator[logging.Logger]:
     except Exception:
         logger.exception("failed")
         raise
+
+
+def _open_log(log: Path) -> None:
+    log.parent.mkdir(parents=True, exist_ok=True)
+    logging.basicConfig(
+        filename=log, filemode="w", level=logging.INFO, format="%(asctime)s %(message)s"
+    )
+    # On a full disk the sentence still goes to the terminal; a traceback for the log would hide it.
+    logging.raiseExceptions = False
 
 
 def _give_up(sentence: str) -> NoReturn:
