@@ -1,19 +1,22 @@
 """Put the workflow to bad configurations and to kills, and report what came of it.
 
-Three campaigns:
+Four campaigns:
 
 - ``configurations``: configurations mutated at random go through the check that every run makes;
 - ``planning``: some of them go through a real ``snakemake --dry-run``;
+- ``disk``: it runs on a file system that is too small, again and again, each time a little larger
+  (needs the right to mount one);
 - ``kills``: the smallest experiment runs again and again while jobs, Snakemake, or both are killed
   at random moments. After every kill all files under a final name are compared, byte by byte, with
   those of an undisturbed run; at the end the workflow has to complete.
 
-Usage: PYTHONPATH=. python benchmarks/reliability.py [configurations] [planning] [kills]
+Usage: PYTHONPATH=. python benchmarks/reliability.py [configurations] [planning] [disk] [kills]
            [--configurations 1000] [--plans 50] [--kills 100] [--seed 0] [--json FILE]
 """
 
 import argparse
 import hashlib
+import itertools
 import json
 import os
 import platform
@@ -43,6 +46,7 @@ SCHEMA = ROOT / "workflow" / "schemas" / "config.schema.yaml"
 DEFAULT: dict[str, Any] = yaml.safe_load((ROOT / "config.yaml").read_text())
 # Enough trials for a shard to take a moment to write.
 GRADIENTS = {"trials": 4000, "trials_per_job": 2000, "batch_sizes": [1, 16]}
+CAMPAIGNS = ("configurations", "planning", "disk", "kills")
 VICTIMS = ("job", "snakemake", "both")
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 
@@ -195,6 +199,53 @@ def _unlock(directory: Path) -> None:
         run(directory, "--unlock")
 
 
+def fill_disk(directory: Path, step: int) -> dict[str, Any]:
+    """Run on a disk that is too small, then grow it a little, until the workflow completes.
+
+    Args:
+        directory: Where the experiments go.
+        step: By how many bytes the disk grows after each failure.
+    """
+    undisturbed, disturbed = directory / "undisturbed", directory / "disturbed"
+    for folder in (undisturbed, disturbed):
+        set_up(folder, GRADIENTS)
+    status, output = run(undisturbed)
+    if status != 0:
+        raise SystemExit(output)
+    expected, disk = results(undisturbed), disturbed / "results"
+    disk.mkdir()
+    _mount(disk, f"size={step}")
+    outcomes: Counter[str] = Counter()
+    findings: list[str] = []
+    try:
+        for size in itertools.count(step, step):
+            _mount(disk, f"remount,size={size}")
+            status, output = run(disturbed)
+            findings += [f"{size} bytes: {item}" for item in _differences(disturbed, expected)]
+            if status == 0:
+                break
+            outcomes[_disk_verdict(output)] += 1
+        return {
+            "disks too small": dict(outcomes),
+            "identical at the end": results(disturbed) == expected,
+            "corrupt": findings,
+        }
+    finally:
+        subprocess.run(["umount", "--lazy", str(disk)], check=True)
+
+
+def _mount(disk: Path, options: str) -> None:
+    subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(disk)], check=True)
+
+
+def _disk_verdict(output: str) -> str:
+    sentence = re.search(r"error: (.*No space left on device.*)", output)
+    traceback = "Traceback" in output
+    if sentence and not traceback:
+        return "refused in one sentence"
+    return f"{'traceback' if traceback else 'no sentence'}: {output[-600:]}"
+
+
 def _differences(directory: Path, expected: dict[str, str]) -> list[str]:
     """Files under a final name that are not what an undisturbed run writes."""
     return [
@@ -212,10 +263,11 @@ def _start_over(directory: Path) -> None:
 def arguments() -> argparse.Namespace:
     """What the command line says."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("campaigns", nargs="*", default=["configurations", "planning", "kills"])
+    parser.add_argument("campaigns", nargs="*", default=CAMPAIGNS)
     parser.add_argument("--configurations", type=int, default=1000)
     parser.add_argument("--plans", type=int, default=50)
     parser.add_argument("--kills", type=int, default=100)
+    parser.add_argument("--step", type=int, default=96 * 1024, help="bytes the disk grows by")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path)
     return parser.parse_args()
@@ -235,6 +287,9 @@ def main() -> None:
         report["configurations"] = check_configurations(configurations)
     if "planning" in chosen.campaigns:
         report["planning"] = plan_configurations(configurations[: chosen.plans])
+    if "disk" in chosen.campaigns:
+        with tempfile.TemporaryDirectory() as directory:
+            report["disk"] = fill_disk(Path(directory), chosen.step)
     if "kills" in chosen.campaigns:
         with tempfile.TemporaryDirectory() as directory:
             report["kills"] = kill_at_random(Path(directory), chosen.kills, chosen.seed)
