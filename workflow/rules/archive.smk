@@ -31,6 +31,8 @@ rule atlas:
         "results/logs/atlas.log",
     benchmark:
         "results/benchmarks/atlas.tsv"
+    conda:
+        "gradient-atlas"
     params:
         epochs=experiment.training.checkpoints,
     script:
@@ -67,5 +69,7 @@ rule export:
         "results/logs/export.log",
     benchmark:
         "results/benchmarks/export.tsv"
+    conda:
+        "gradient-atlas"
     script:
         "../../scripts/export.py"

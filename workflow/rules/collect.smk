@@ -41,6 +41,8 @@ rule collect:
         "results/logs/collect/{protocol}/epoch{epoch}/batch{batch_size}/trials{first}-{last}.log",
     benchmark:
         "results/benchmarks/collect/{protocol}/epoch{epoch}/batch{batch_size}/trials{first}-{last}.tsv"
+    conda:
+        "gradient-atlas"
     threads: 1
     params:
         collection=lambda wildcards: asdict(experiment.collection(wildcards.protocol)),

@@ -2,9 +2,11 @@
 
 import re
 
+from gradatlas.checkpoint import training_digest
 from gradatlas.configuration import check_file, read_experiment
 from gradatlas.data import folder
 from gradatlas.errors import InputError
+from gradatlas.provenance import file_digest, mapping_digest
 from gradatlas.sharding import TrialRange, plan_shards
 from snakemake.exceptions import WorkflowError
 
@@ -65,3 +67,76 @@ def grid():
         for epoch in experiment.training.checkpoints:
             for batch_size in protocol.batch_sizes:
                 yield protocol.name, epoch, batch_size
+
+
+TRAINING_CODE = code(
+    "train",
+    "checkpoint",
+    "configuration",
+    "data",
+    "device",
+    "errors",
+    "jobs",
+    "model",
+    "provenance",
+    "replacing",
+    "sampling",
+    "training",
+)
+
+# What makes a checkpoint, which epochs are kept apart: a checkpoint that carries this digest stays.
+TRAINING_DIGEST = mapping_digest(
+    {
+        "seed": experiment.seed,
+        "data": experiment.dataset,
+        "hidden": experiment.hidden,
+        "batch_size": experiment.training.batch_size,
+        "learning_rate": experiment.training.learning_rate,
+        "momentum": experiment.training.momentum,
+        "code": [file_digest(path) for path in TRAINING_CODE],
+    }
+)
+
+
+def checkpoint_input(wildcards):
+    """The checkpoint a shard starts from, ancient once it is what this experiment makes.
+
+    Training runs again for a further checkpoint; that must not recollect from the others.
+    """
+    path = checkpoint(wildcards.epoch)
+    return ancient(path) if training_digest(Path(path)) == TRAINING_DIGEST else path
+
+
+def largest_batch_shards(wildcards):
+    """Shards of the largest batch size, which every other one is compared with."""
+    largest = experiment.protocols[wildcards.protocol].batch_sizes[-1]
+    return shards(wildcards.protocol, wildcards.epoch, largest)
+
+
+def protocol_roles():
+    """Which protocol figures show as what; the main one is what the article measured."""
+    protocols = experiment.protocols.values()
+    moving = [item for item in protocols if item.update == "sgd"]
+    own_samples = [item for item in moving if item.sample_sets is None]
+    return {
+        "main": [*own_samples, *moving, *protocols][0].name,
+        "frozen": [item.name for item in protocols if item.update == "none"],
+        "reordered": [item.name for item in protocols if item.sample_sets is not None],
+    }
+
+
+FORMATS = config["figures"]["formats"]
+# What a browser shows best goes into the report.
+REPORT_FORMAT = next((name for name in ("svg", "png") if name in FORMATS), FORMATS[0])
+
+
+def figure(name, category, shows):
+    """Files of a figure, the first of them in the report under its category."""
+    first = report(
+        f"results/figures/{name}.{REPORT_FORMAT}",
+        caption=f"../report/{name}.rst",
+        category=category,
+        labels={"figure": shows},
+    )
+    others = [suffix for suffix in FORMATS if suffix != REPORT_FORMAT]
+    return [first, *(f"results/figures/{name}.{suffix}" for suffix in others)]

@@ -6,34 +6,7 @@ from dataclasses import asdict
 report: "../report/workflow.rst"
 
 
-FORMATS = config["figures"]["formats"]
-# What a browser shows best goes into the report.
-REPORT_FORMAT = next((name for name in ("svg", "png") if name in FORMATS), FORMATS[0])
 STYLE = Path(workflow.basedir, "src/gradatlas/gradatlas.mplstyle")
-
-
-def protocol_roles():
-    """Which protocol figures show as what; the main one is what the article measured."""
-    protocols = experiment.protocols.values()
-    moving = [item for item in protocols if item.update == "sgd"]
-    own_samples = [item for item in moving if item.sample_sets is None]
-    return {
-        "main": [*own_samples, *moving, *protocols][0].name,
-        "frozen": [item.name for item in protocols if item.update == "none"],
-        "reordered": [item.name for item in protocols if item.sample_sets is not None],
-    }
-
-
-def figure(name, category, shows):
-    """Files of a figure, the first of them in the report under its category."""
-    first = report(
-        f"results/figures/{name}.{REPORT_FORMAT}",
-        caption=f"../report/{name}.rst",
-        category=category,
-        labels={"figure": shows},
-    )
-    others = [suffix for suffix in FORMATS if suffix != REPORT_FORMAT]
-    return [first, *(f"results/figures/{name}.{suffix}" for suffix in others)]
 
 
 ROLES = protocol_roles()
@@ -92,6 +65,8 @@ rule steps:
         "results/logs/steps.log",
     benchmark:
         "results/benchmarks/steps.tsv"
+    conda:
+        "gradient-atlas"
     threads: 1
     params:
         collection=asdict(experiment.collection(MAIN_PROTOCOL.name)),
@@ -136,6 +111,8 @@ rule figures:
         "results/logs/figures.log",
     benchmark:
         "results/benchmarks/figures.tsv"
+    conda:
+        "gradient-atlas"
     threads: 1
     params:
         tables=[
@@ -178,6 +155,8 @@ rule detail_figures:
         "results/logs/detail_figures.log",
     benchmark:
         "results/benchmarks/detail_figures.tsv"
+    conda:
+        "gradient-atlas"
     threads: 1
     script:
         "../../scripts/detail_figures.py"
@@ -219,6 +198,8 @@ rule pages:
         "results/logs/pages.log",
     benchmark:
         "results/benchmarks/pages.tsv"
+    conda:
+        "gradient-atlas"
     threads: 1
     script:
         "../../scripts/pages.py"

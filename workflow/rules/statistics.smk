@@ -5,12 +5,6 @@ localrules:
     statistics_table,
 
 
-def largest_batch_shards(wildcards):
-    """Shards of the largest batch size, which every other one is compared with."""
-    largest = experiment.protocols[wildcards.protocol].batch_sizes[-1]
-    return shards(wildcards.protocol, wildcards.epoch, largest)
-
-
 rule statistics:
     input:
         shards=lambda wildcards: shards(**wildcards),
@@ -48,6 +42,8 @@ rule statistics:
         "results/logs/statistics/{protocol}/epoch{epoch}/batch{batch_size}.log",
     benchmark:
         "results/benchmarks/statistics/{protocol}/epoch{epoch}/batch{batch_size}.tsv"
+    conda:
+        "gradient-atlas"
     threads: 1
     params:
         max_order=lookup("statistics/max_order", within=config),
@@ -91,6 +87,8 @@ rule statistics_table:
         "results/logs/statistics_table.log",
     benchmark:
         "results/benchmarks/statistics_table.tsv"
+    conda:
+        "gradient-atlas"
     threads: 1
     script:
         "../../scripts/statistics_table.py"
@@ -153,6 +151,8 @@ rule claims:
         "results/logs/claims.log",
     benchmark:
         "results/benchmarks/claims.tsv"
+    conda:
+        "gradient-atlas"
     threads: 1
     params:
         resamples=lookup("statistics/bootstrap", within=config),

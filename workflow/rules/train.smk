@@ -2,10 +2,8 @@
 
 from dataclasses import asdict
 
-from gradatlas.checkpoint import training_digest
 from gradatlas.configuration import check_samples
 from gradatlas.data import IDX_FILES, count_training_samples, idx_paths, is_absent
-from gradatlas.provenance import file_digest, mapping_digest
 
 if is_absent(DATA):
     # To be fetched; the names are those the download gives them.
@@ -18,6 +16,8 @@ if is_absent(DATA):
             "results/logs/download.log",
         benchmark:
             "results/benchmarks/download.tsv"
+        conda:
+            "gradient-atlas"
         params:
             name=experiment.dataset,
             folder=DATA,
@@ -39,44 +39,6 @@ else:
         raise WorkflowError(f"data: {error}") from None
 
 
-TRAINING_CODE = code(
-    "train",
-    "checkpoint",
-    "configuration",
-    "data",
-    "device",
-    "errors",
-    "jobs",
-    "model",
-    "provenance",
-    "replacing",
-    "sampling",
-    "training",
-)
-
-# What makes a checkpoint, which epochs are kept apart: a checkpoint that carries this digest stays.
-TRAINING_DIGEST = mapping_digest(
-    {
-        "seed": experiment.seed,
-        "data": experiment.dataset,
-        "hidden": experiment.hidden,
-        "batch_size": experiment.training.batch_size,
-        "learning_rate": experiment.training.learning_rate,
-        "momentum": experiment.training.momentum,
-        "code": [file_digest(path) for path in TRAINING_CODE],
-    }
-)
-
-
-def checkpoint_input(wildcards):
-    """The checkpoint a shard starts from, ancient once it is what this experiment makes.
-
-    Training runs again for a further checkpoint; that must not recollect from the others.
-    """
-    path = checkpoint(wildcards.epoch)
-    return ancient(path) if training_digest(Path(path)) == TRAINING_DIGEST else path
-
-
 rule train:
     input:
         data=DATA_FILES,
@@ -95,6 +57,8 @@ rule train:
         "results/logs/train.log",
     benchmark:
         "results/benchmarks/train.tsv"
+    conda:
+        "gradient-atlas"
     threads: 2
     params:
         seed=experiment.seed,
