@@ -388,6 +388,37 @@ def peers(rounds: int, weights: Weights) -> dict[str, float | str]:
     return {**{n: median(v) for n, v in found.items() if v}, **missing}
 
 
+def measure_size(batch_size: int, samples: int, hidden: int, trials: int) -> float:
+    """Seconds a trial of the engine for another number of samples or hidden units."""
+    weights = initial_parameters(Architecture(INPUTS, (hidden,), CLASSES), 0)
+    measurement = Measurement(weights, "sgd", RATE, batch_size, "last.weight")
+    run = engine.prepare(measurement, _Process.data.inputs, _Process.data.labels, "cpu")
+    index = np.stack(
+        [trial_samples(0, k, population=60_000, samples=samples) for k in range(trials)]
+    )
+    run(index[:1])
+    begin = time.perf_counter()
+    run(index)
+    return (time.perf_counter() - begin) / trials
+
+
+def growth(rounds: int, weights: Weights) -> dict[str, dict[int, float]]:
+    """Milliseconds a trial, one thread, B = 8, as one size grows and the others stay."""
+    table: dict[str, dict[int, float]] = {}
+    sizes = {
+        "samples_per_trial": [(SAMPLES * k // 4, HIDDEN, 8) for k in (1, 2, 4, 8)],
+        "hidden_units": [(SAMPLES, HIDDEN * k // 4, 8) for k in (1, 2, 4, 8)],
+        "trials": [(SAMPLES, HIDDEN, k) for k in (4, 16, 64)],
+    }
+    with workers(1, 1, weights) as run:
+        for column, (name, rows) in enumerate(sizes.items()):
+            table[name] = {
+                row[column]: 1000 * median([run(measure_size, 8, *row)[0] for _ in range(rounds)])
+                for row in rows
+            }
+    return table
+
+
 def accuracy(trials: int, weights: Weights) -> dict[int, dict[str, float]]:
     """Median and largest relative error over trials, engine and float32 autograd."""
     table = {}
@@ -446,6 +477,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--epochs", type=int, default=2, help="training epochs of the checkpoint")
+    parser.add_argument("--growth", action="store_true", help="other sizes of the problem too")
     parser.add_argument("--accuracy-trials", type=int, default=0)
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
@@ -455,6 +487,9 @@ def main() -> None:
     _print(result)
     result["per_sample_milliseconds"] = peers(arguments.rounds, weights)
     print("per-sample gradients, one thread (ms):", result["per_sample_milliseconds"])
+    if arguments.growth:
+        result["growth_milliseconds"] = growth(arguments.rounds, weights)
+        print("milliseconds a trial:", json.dumps(result["growth_milliseconds"]))
     if arguments.accuracy_trials:
         result["relative_error"] = accuracy(arguments.accuracy_trials, weights)
         print("relative error:", json.dumps(result["relative_error"], indent=1))
