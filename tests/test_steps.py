@@ -115,3 +115,12 @@ def test_table_has_both_pictures_of_every_checkpoint(tmp_path: Path) -> None:
     largest = ends[ends["batch_size"] == 20]
     np.testing.assert_allclose(largest["x"], largest["norm"])
     assert (np.hypot(table["x"], table["y"]) <= table["norm"] * (1 + 1e-9)).all()
+
+
+def test_a_trial_that_diverged_is_looked_at_from_what_it_was_before() -> None:
+    sound = grow(measurement(1), trial(12))
+    diverged = GrowingSum(sound.batch_size, sound.samples, sound.sums.copy())
+    diverged.sums[7:] = np.nan
+    before = GrowingSum(sound.batch_size, sound.samples[:7], sound.sums[:7])
+
+    np.testing.assert_array_equal(plane([diverged]), plane([before]))

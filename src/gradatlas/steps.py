@@ -99,11 +99,12 @@ def plane(sums: Sequence[GrowingSum]) -> Array:
     """Two orthonormal directions to look along, shape (2, weight).
 
     The first is that of the last, largest sum; the second holds as much as possible of what all
-    points have beside it, and the mean of that is not negative.
+    points have beside it, and the mean of that is not negative. Where a trial diverged, the points
+    before it did count.
     """
-    final = sums[-1].sums[-1]
-    first = final / (np.linalg.norm(final) or 1.0)
     points = np.concatenate([item.sums for item in sums])
+    points = points[np.isfinite(points).all(axis=1)]
+    first = points[-1] / (np.linalg.norm(points[-1]) or 1.0)
     beside = points - np.outer(points @ first, first)
     second = np.linalg.svd(beside, full_matrices=False)[2][0]
     return np.stack([first, second if (beside @ second).sum() >= 0 else -second])
