@@ -1,6 +1,6 @@
 """The verdicts on the article's claims."""
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,11 +57,15 @@ def claims(table: pd.DataFrame, confidence: float) -> Figure:
     axes.text(0.35, 0.6, f"verdict at {level}", va="center", size=6.5)
     axes.text(0.99, 0.6, f"estimate [{level} interval]", ha="right", va="center", size=6.5)
     epochs = epochs_of(table)
+    colours = epoch_colours(epochs)
     line = 0.5
     for number, rows in present.items():
         _write_heading(axes, line + 1.2, number)
         for offset, row in enumerate(rows.to_dict("records"), start=1):
-            _write_verdict(axes, line + 1.2 + offset, row, epochs)
+            several = rows["protocol"].nunique() > 1
+            where = f"{row['protocol']}, epoch {row['epoch']}"
+            label = where if several else epoch_label(row["epoch"], epochs)
+            _write_verdict(axes, line + 1.2 + offset, row, label, colours[row["epoch"]])
         if rows.empty:
             axes.text(0.06, line + 2.2, "no protocol here can test it", size=6.5, va="center")
         line += HEADING_LINES + max(len(rows), 1)
@@ -76,12 +80,11 @@ def _write_heading(axes: Axes, line: float, number: int) -> None:
 
 
 def _write_verdict(
-    axes: Axes, line: float, row: Mapping[Hashable, Any], epochs: Sequence[int]
+    axes: Axes, line: float, row: Mapping[Hashable, Any], label: str, epoch_colour: str
 ) -> None:
     symbol, colour = VERDICTS[row["verdict"]]
-    epoch = epoch_label(row["epoch"], epochs)
-    axes.plot(0.03, line, marker="o", color=epoch_colours(epochs)[row["epoch"]], markersize=4)
-    axes.text(0.06, line, epoch, size=6.5, va="center")
+    axes.plot(0.03, line, marker="o", color=epoch_colour, markersize=4)
+    axes.text(0.06, line, label, size=6.5, va="center")
     axes.text(
         0.35, line, f"{symbol} {row['verdict']}", color=colour, weight="bold", size=6.5, va="center"
     )

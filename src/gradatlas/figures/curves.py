@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from gradatlas.figures.reading import epochs_of, of_epoch, of_protocol
+from gradatlas.figures.reading import epochs_of, of_epoch, of_protocols
 from gradatlas.figures.style import epoch_colours, epoch_label, epoch_markers, note
 
 LINES = ("-", "--", ":", "-.")
@@ -36,7 +36,7 @@ def draw_intervals(
         protocols: Protocols to compare; all but the first have open markers and broken lines.
     """
     for protocol, line in zip(protocols, LINES * len(protocols), strict=False):
-        rows = of_protocol(statistics, protocol)
+        rows = of_protocols(statistics, protocol)
         epochs = epochs_of(rows)
         for epoch in epochs:
             curve = of_epoch(rows, epoch)

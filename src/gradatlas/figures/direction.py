@@ -6,7 +6,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from gradatlas.figures.curves import draw_intervals
-from gradatlas.figures.reading import of_protocol
+from gradatlas.figures.reading import of_protocols
 from gradatlas.figures.style import interval_label, logarithmic_batch_axis, trials_label
 
 
@@ -32,7 +32,7 @@ def direction(statistics: pd.DataFrame, protocol: str, confidence: float) -> Fig
         confidence: Confidence level of the intervals.
     """
     figure = _against_batch_size(statistics, "cosine_to_largest_batch", [protocol], confidence)
-    largest = of_protocol(statistics, protocol)["batch_size"].max()
+    largest = of_protocols(statistics, protocol)["batch_size"].max()
     figure.axes[0].set_ylabel(f"cosine to S at B = {largest}, same samples")
     return figure
 
@@ -40,11 +40,12 @@ def direction(statistics: pd.DataFrame, protocol: str, confidence: float) -> Fig
 def _against_batch_size(
     statistics: pd.DataFrame, column: str, protocols: Sequence[str], confidence: float
 ) -> Figure:
+    rows = of_protocols(statistics, *protocols)
     figure = Figure()
     axes = figure.subplots()
-    draw_intervals(axes, statistics, column, protocols)
-    logarithmic_batch_axis(axes, statistics["batch_size"])
+    draw_intervals(axes, rows, column, protocols)
+    logarithmic_batch_axis(axes, rows["batch_size"])
     axes.set_ylim(min(0.0, axes.get_ylim()[0]), 1.03)
-    axes.set_title(f"mean, {interval_label(confidence)}, {trials_label(statistics, protocols)}")
+    axes.set_title(f"mean, {interval_label(confidence)}, {trials_label(rows['trials'])}")
     axes.legend()
     return figure

@@ -4,7 +4,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from gradatlas.figures.reading import epochs_of, of_protocol
+from gradatlas.figures.reading import epochs_of, of_protocols
 from gradatlas.figures.style import (
     COLUMN_WIDTH,
     epoch_colours,
@@ -26,7 +26,7 @@ def scaling_laws(law_curves: pd.DataFrame, protocol: str) -> Figure:
         law_curves: Table of fitted laws.
         protocol: The protocol to show.
     """
-    curves = of_protocol(law_curves, protocol)
+    curves = of_protocols(law_curves, protocol)
     if curves.empty:
         return nothing_to_draw(f"too few batch sizes of {protocol} to fit laws")
     figure = Figure(figsize=(COLUMN_WIDTH, 5.0))

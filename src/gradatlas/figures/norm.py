@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from gradatlas.figures.curves import draw_deviations, draw_intervals
-from gradatlas.figures.reading import epochs_of, of_epoch, of_protocol
+from gradatlas.figures.reading import epochs_of, of_epoch, of_protocols
 from gradatlas.figures.style import (
     COLUMN_WIDTH,
     REFERENCE,
@@ -30,7 +30,7 @@ def norm_vs_batch_size(statistics: pd.DataFrame, protocol: str) -> Figure:
         statistics: Table of statistics.
         protocol: The protocol to show.
     """
-    rows = of_protocol(statistics, protocol)
+    rows = of_protocols(statistics, protocol)
     figure = Figure(figsize=(COLUMN_WIDTH, 4.6))
     linear, logarithmic = figure.subplots(2)
     for axes in (linear, logarithmic):
@@ -40,7 +40,7 @@ def norm_vs_batch_size(statistics: pd.DataFrame, protocol: str) -> Figure:
     _draw_square_root(linear, rows)
     linear.set_ylim(0, 1.05 * limits[1])
     linear.set_xlabel("batch size B (samples)")
-    linear.set_title(f"mean ± 1 standard deviation, {trials_label(rows, [protocol])}")
+    linear.set_title(f"mean ± 1 standard deviation, {trials_label(rows['trials'])}")
     linear.legend()
     logarithmic_batch_axis(logarithmic, rows["batch_size"])
     plain_logarithmic_ticks(logarithmic)
@@ -57,7 +57,7 @@ def normalised_norm_vs_batch_size(statistics: pd.DataFrame, protocol: str) -> Fi
         statistics: Table of statistics.
         protocol: The protocol to show.
     """
-    rows = of_protocol(statistics, protocol)
+    rows = of_protocols(statistics, protocol)
     figure = Figure(figsize=(COLUMN_WIDTH, 4.6))
     linear, logarithmic = figure.subplots(2, sharey=True)
     for axes in (linear, logarithmic):
@@ -65,7 +65,7 @@ def normalised_norm_vs_batch_size(statistics: pd.DataFrame, protocol: str) -> Fi
         axes.set_ylabel("scaled norm |S| (nats)")
     linear.set_ylim(0, 1.15 * _limits(rows, "normalised_mean", "normalised_std")[1])
     linear.set_xlabel("batch size B (samples)")
-    linear.set_title(f"mean ± 1 standard deviation, {trials_label(rows, [protocol])}")
+    linear.set_title(f"mean ± 1 standard deviation, {trials_label(rows['trials'])}")
     linear.legend()
     logarithmic_batch_axis(logarithmic, rows["batch_size"])
     logarithmic.set_title(f"each B scaled to the mean at B = {rows['batch_size'].max()}, log axis")
@@ -82,14 +82,15 @@ def relative_spread(
         protocols: The protocol to show, then those to compare it with.
         confidence: Confidence level of the intervals.
     """
+    rows = of_protocols(statistics, *protocols)
     figure = Figure()
     axes = figure.subplots()
-    draw_intervals(axes, statistics, "relative_std", protocols)
-    logarithmic_batch_axis(axes, statistics["batch_size"])
+    draw_intervals(axes, rows, "relative_std", protocols)
+    logarithmic_batch_axis(axes, rows["batch_size"])
     axes.set_ylim(bottom=0)
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=None, symbol=" %"))
     axes.set_ylabel("standard deviation / mean of |S|")
-    axes.set_title(f"{interval_label(confidence)}, {trials_label(statistics, protocols)}")
+    axes.set_title(f"{interval_label(confidence)}, {trials_label(rows['trials'])}")
     axes.legend()
     return figure
 

@@ -31,9 +31,9 @@ def epochs_of(table: pd.DataFrame) -> list[int]:
     return sorted(int(epoch) for epoch in table["epoch"].unique())
 
 
-def of_protocol(table: pd.DataFrame, protocol: str) -> pd.DataFrame:
-    """Rows of one protocol."""
-    return table[table["protocol"] == protocol]
+def of_protocols(table: pd.DataFrame, *protocols: str) -> pd.DataFrame:
+    """Rows of the protocols named."""
+    return table[table["protocol"].isin(protocols)]
 
 
 def of_epoch(table: pd.DataFrame, epoch: int) -> pd.DataFrame:

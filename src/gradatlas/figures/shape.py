@@ -11,6 +11,7 @@ from matplotlib.ticker import PercentFormatter
 from scipy.special import ndtr
 
 from gradatlas.figures.curves import draw_intervals
+from gradatlas.figures.reading import of_protocols
 from gradatlas.figures.style import (
     COLUMN_WIDTH,
     REFERENCE,
@@ -21,6 +22,7 @@ from gradatlas.figures.style import (
     figure_width,
     interval_label,
     logarithmic_batch_axis,
+    note,
     nothing_to_draw,
     trials_label,
 )
@@ -38,19 +40,21 @@ def moments(statistics: pd.DataFrame, protocol: str, confidence: float) -> Figur
         protocol: The protocol to show.
         confidence: Confidence level of the intervals.
     """
+    rows = of_protocols(statistics, protocol)
     figure = Figure(figsize=(COLUMN_WIDTH, 3.6))
     panels = figure.subplots(2, 2, sharex=True)
     for axes, (column, gaussian) in zip(panels.flat, GAUSSIAN.items(), strict=True):
         axes.axhline(gaussian, color=REFERENCE, linestyle="--", linewidth=0.8, label="Gaussian")
-        draw_intervals(axes, statistics, column, [protocol])
-        logarithmic_batch_axis(axes, statistics["batch_size"], ticks=3)
+        draw_intervals(axes, rows, column, [protocol])
+        logarithmic_batch_axis(axes, rows["batch_size"], ticks=3)
         axes.set_title(_title(column))
     for axes in panels[0]:
         axes.set_xlabel("")
     handles, labels = panels[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3)
-    trials = trials_label(statistics, [protocol])
-    figure.suptitle(f"norm |S| over {trials}; bars: {interval_label(confidence)}")
+    figure.suptitle(
+        f"norm |S| over {trials_label(rows['trials'])}; bars: {interval_label(confidence)}"
+    )
     return figure
 
 
@@ -74,13 +78,16 @@ def norm_distribution(batch_sizes: Sequence[BatchSize]) -> Figure:
     for axes, (epoch, members) in zip(panels, columns.items(), strict=True):
         for item in members:
             _draw_ridge(axes, item, sizes.index(item.batch_size), colours[epoch])
+        if not any(map(_has_spread, members)):
+            note(axes, "no trials to show")
         axes.set_title(epoch_label(epoch, [*columns]))
         axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=""))
         axes.set_xlim(*_symmetric(axes.get_xlim()))
     panels[0].set_yticks(range(len(sizes)), [str(size) for size in sizes])
     panels[0].set_ylabel("batch size B (samples)")
     figure.supxlabel("deviation of |S| from its mean (%)")
-    figure.suptitle(f"{_count(batch_sizes)}; each histogram scaled to the same height")
+    trials = trials_label([len(item.norm) for item in batch_sizes])
+    figure.suptitle(f"{trials}; each histogram scaled to the same height")
     return figure
 
 
@@ -95,8 +102,7 @@ def _draw_ridge(axes: Axes, item: BatchSize, base: int, colour: str) -> None:
         baseline=base,
         fill=True,
         facecolor=colour,
-        edgecolor="white",
-        linewidth=0.5,
+        linewidth=0,
         label=str(item.batch_size),
     )
 
@@ -140,7 +146,7 @@ def tails(batch_sizes: Sequence[BatchSize]) -> Figure:
     panels[0, 0].legend(loc="lower left")
     panels[1, 0].set_ylabel("Hill tail index")
     _add_batch_size_bar(figure, colours, batch_sizes)
-    figure.suptitle(_count(batch_sizes))
+    figure.suptitle(trials_label([len(item.norm) for item in batch_sizes]))
     return figure
 
 
@@ -174,12 +180,3 @@ def _add_batch_size_bar(
     )
     logarithmic_batch_axis(bar.ax, [item.batch_size for item in batch_sizes])
     bar.ax.set_xlim(*colours.get_clim())
-
-
-def _count(batch_sizes: Sequence[BatchSize]) -> str:
-    trials = [len(item.norm) for item in batch_sizes]
-    return (
-        f"{min(trials)} trials"
-        if min(trials) == max(trials)
-        else (f"{min(trials)} to {max(trials)} trials")
-    )

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from gradatlas.figures.curves import draw_intervals
-from gradatlas.figures.reading import epochs_of, of_protocol
+from gradatlas.figures.reading import epochs_of, of_protocols
 from gradatlas.figures.style import (
     REFERENCE,
     epoch_colours,
@@ -16,6 +16,7 @@ from gradatlas.figures.style import (
     interval_label,
     logarithmic_batch_axis,
     nothing_to_draw,
+    plain_logarithmic_ticks,
 )
 
 
@@ -27,7 +28,7 @@ def variance_sources(table: pd.DataFrame, protocol: str, confidence: float) -> F
         protocol: A protocol whose trials share sample sets.
         confidence: Confidence level of the intervals.
     """
-    rows = of_protocol(table, protocol)
+    rows = of_protocols(table, protocol)
     if rows.empty:
         return nothing_to_draw(f"too few trials of {protocol} to split their variance")
     figure = Figure()
@@ -52,7 +53,7 @@ def noise_scale(table: pd.DataFrame, protocol: str, confidence: float) -> Figure
         protocol: A protocol whose weights stay at the checkpoint.
         confidence: Confidence level of the intervals.
     """
-    rows = of_protocol(table, protocol)
+    rows = of_protocols(table, protocol)
     if rows.empty:
         return nothing_to_draw(f"too few trials of {protocol} for a noise scale")
     epochs = epochs_of(rows)
@@ -65,7 +66,8 @@ def noise_scale(table: pd.DataFrame, protocol: str, confidence: float) -> Figure
         _draw_estimates(axes, members[~two_sizes], epochs, "covariance of trials", None)
     logarithmic_batch_axis(axes, rows["small_batch"])
     axes.set_xlabel("smaller batch size B (samples)")
-    axes.set_ylim(bottom=0)
+    if (rows["noise_scale"] > 0).all():
+        plain_logarithmic_ticks(axes)
     axes.set_ylabel("noise scale tr Σ / |G|² (samples)")
     axes.set_title(f"{interval_label(confidence)}; arrows: no upper end")
     axes.legend()

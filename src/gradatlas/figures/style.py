@@ -8,7 +8,6 @@ from itertools import groupby
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from matplotlib import colormaps, style
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
@@ -73,10 +72,9 @@ def epoch_label(epoch: int, epochs: Sequence[int]) -> str:
     return f"epoch {epoch}{regimes.get(epoch, '')}"
 
 
-def trials_label(statistics: pd.DataFrame, protocols: Collection[str]) -> str:
+def trials_label(counts: Collection[int]) -> str:
     """``1000 trials``, or ``200 to 1000 trials`` where they differ."""
-    trials = statistics["trials"][statistics["protocol"].isin(protocols)]
-    low, high = int(trials.min()), int(trials.max())
+    low, high = min(counts), max(counts)
     return f"{low} trials" if low == high else f"{low} to {high} trials"
 
 

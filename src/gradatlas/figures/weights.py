@@ -88,8 +88,9 @@ def _unit_order(item: BatchSize) -> NDArray[np.intp]:
 
 
 def _mean_colours(rows: Sequence[BatchSize]) -> Colours:
-    values = np.concatenate([item.mean.ravel() for item in rows])
-    reach = float(np.nanquantile(np.abs(values), SHOWN_SHARE)) or 1.0
+    values = np.abs(np.concatenate([item.mean.ravel() for item in rows]))
+    finite = values[np.isfinite(values)]
+    reach = float(np.quantile(finite, SHOWN_SHARE)) if finite.any() else 1.0
     return Colours(Normalize(-reach, reach), "PuOr_r")
 
 
