@@ -32,7 +32,7 @@ rule atlas:
     benchmark:
         "results/benchmarks/atlas.tsv"
     conda:
-        "gradient-atlas"
+        "../../environment.yml"
     params:
         epochs=experiment.training.checkpoints,
     script:
@@ -70,6 +70,6 @@ rule export:
     benchmark:
         "results/benchmarks/export.tsv"
     conda:
-        "gradient-atlas"
+        "../../environment.yml"
     script:
         "../../scripts/export.py"

@@ -42,7 +42,7 @@ rule collect:
     benchmark:
         "results/benchmarks/collect/{protocol}/epoch{epoch}/batch{batch_size}/trials{first}-{last}.tsv"
     conda:
-        "gradient-atlas"
+        "../../environment.yml"
     threads: 1
     params:
         collection=lambda wildcards: asdict(experiment.collection(wildcards.protocol)),

@@ -66,7 +66,7 @@ rule steps:
     benchmark:
         "results/benchmarks/steps.tsv"
     conda:
-        "gradient-atlas"
+        "../../environment.yml"
     threads: 1
     params:
         collection=asdict(experiment.collection(MAIN_PROTOCOL.name)),
@@ -112,7 +112,7 @@ rule figures:
     benchmark:
         "results/benchmarks/figures.tsv"
     conda:
-        "gradient-atlas"
+        "../../environment.yml"
     threads: 1
     params:
         tables=[
@@ -156,7 +156,7 @@ rule detail_figures:
     benchmark:
         "results/benchmarks/detail_figures.tsv"
     conda:
-        "gradient-atlas"
+        "../../environment.yml"
     threads: 1
     script:
         "../../scripts/detail_figures.py"
@@ -199,7 +199,7 @@ rule pages:
     benchmark:
         "results/benchmarks/pages.tsv"
     conda:
-        "gradient-atlas"
+        "../../environment.yml"
     threads: 1
     script:
         "../../scripts/pages.py"

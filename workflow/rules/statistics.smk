@@ -43,7 +43,7 @@ rule statistics:
     benchmark:
         "results/benchmarks/statistics/{protocol}/epoch{epoch}/batch{batch_size}.tsv"
     conda:
-        "gradient-atlas"
+        "../../environment.yml"
     threads: 1
     params:
         max_order=lookup("statistics/max_order", within=config),
@@ -88,7 +88,7 @@ rule statistics_table:
     benchmark:
         "results/benchmarks/statistics_table.tsv"
     conda:
-        "gradient-atlas"
+        "../../environment.yml"
     threads: 1
     script:
         "../../scripts/statistics_table.py"
@@ -152,7 +152,7 @@ rule claims:
     benchmark:
         "results/benchmarks/claims.tsv"
     conda:
-        "gradient-atlas"
+        "../../environment.yml"
     threads: 1
     params:
         resamples=lookup("statistics/bootstrap", within=config),

@@ -17,7 +17,7 @@ if is_absent(DATA):
         benchmark:
             "results/benchmarks/download.tsv"
         conda:
-            "gradient-atlas"
+            "../../environment.yml"
         params:
             name=experiment.dataset,
             folder=DATA,
@@ -58,7 +58,7 @@ rule train:
     benchmark:
         "results/benchmarks/train.tsv"
     conda:
-        "gradient-atlas"
+        "../../environment.yml"
     threads: 2
     params:
         seed=experiment.seed,
