@@ -7,7 +7,13 @@ from matplotlib.figure import Figure
 
 from gradatlas.figures.curves import draw_intervals
 from gradatlas.figures.reading import of_protocols
-from gradatlas.figures.style import interval_label, logarithmic_batch_axis, trials_label
+from gradatlas.figures.style import (
+    COLUMN_WIDTH,
+    interval_label,
+    legend_below,
+    logarithmic_batch_axis,
+    trials_label,
+)
 
 
 def cancellation(statistics: pd.DataFrame, protocols: Sequence[str], confidence: float) -> Figure:
@@ -41,11 +47,11 @@ def _against_batch_size(
     statistics: pd.DataFrame, column: str, protocols: Sequence[str], confidence: float
 ) -> Figure:
     rows = of_protocols(statistics, *protocols)
-    figure = Figure()
+    figure = Figure(figsize=(COLUMN_WIDTH, 2.9))
     axes = figure.subplots()
     draw_intervals(axes, rows, column, protocols)
     logarithmic_batch_axis(axes, rows["batch_size"])
     axes.set_ylim(min(0.0, axes.get_ylim()[0]), 1.03)
     axes.set_title(f"mean, {interval_label(confidence)}, {trials_label(rows['trials'])}")
-    axes.legend()
+    legend_below(figure, axes)
     return figure

@@ -14,6 +14,7 @@ from gradatlas.figures.style import (
     COLUMN_WIDTH,
     REFERENCE,
     interval_label,
+    legend_below,
     logarithmic_batch_axis,
     plain_logarithmic_ticks,
     trials_label,
@@ -83,7 +84,7 @@ def relative_spread(
         confidence: Confidence level of the intervals.
     """
     rows = of_protocols(statistics, *protocols)
-    figure = Figure()
+    figure = Figure(figsize=(COLUMN_WIDTH, 2.9))
     axes = figure.subplots()
     draw_intervals(axes, rows, "relative_std", protocols)
     logarithmic_batch_axis(axes, rows["batch_size"])
@@ -91,7 +92,7 @@ def relative_spread(
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=None, symbol=" %"))
     axes.set_ylabel("standard deviation / mean of |S|")
     axes.set_title(f"{interval_label(confidence)}, {trials_label(rows['trials'])}")
-    axes.legend()
+    legend_below(figure, axes)
     return figure
 
 

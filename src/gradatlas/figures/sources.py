@@ -9,11 +9,13 @@ from matplotlib.ticker import PercentFormatter
 from gradatlas.figures.curves import draw_intervals
 from gradatlas.figures.reading import epochs_of, of_protocols
 from gradatlas.figures.style import (
+    COLUMN_WIDTH,
     REFERENCE,
     epoch_colours,
     epoch_label,
     epoch_markers,
     interval_label,
+    legend_below,
     logarithmic_batch_axis,
     nothing_to_draw,
     plain_logarithmic_ticks,
@@ -57,12 +59,12 @@ def noise_scale(table: pd.DataFrame, protocol: str, confidence: float) -> Figure
     if rows.empty:
         return nothing_to_draw(f"too few trials of {protocol} for a noise scale")
     epochs = epochs_of(rows)
-    figure = Figure()
+    figure = Figure(figsize=(COLUMN_WIDTH, 3.2))
     axes = figure.subplots()
     for epoch in epochs:
         members = rows[rows["epoch"] == epoch]
         two_sizes = members["estimator"] == "two batch sizes"
-        _draw_estimates(axes, members[two_sizes], epochs, "two batch sizes, B and all", "white")
+        _draw_estimates(axes, members[two_sizes], epochs, "two batch sizes", "white")
         _draw_estimates(axes, members[~two_sizes], epochs, "covariance of trials", None)
     logarithmic_batch_axis(axes, rows["small_batch"])
     axes.set_xlabel("smaller batch size B (samples)")
@@ -70,7 +72,7 @@ def noise_scale(table: pd.DataFrame, protocol: str, confidence: float) -> Figure
         plain_logarithmic_ticks(axes)
     axes.set_ylabel("noise scale tr Σ / |G|² (samples)")
     axes.set_title(f"{interval_label(confidence)}; arrows: no upper end")
-    axes.legend()
+    legend_below(figure, axes, columns=1)
     return figure
 
 

@@ -114,6 +114,12 @@ def plain_logarithmic_ticks(axes: Axes) -> None:
     axes.yaxis.set_minor_formatter(NullFormatter())
 
 
+def legend_below(figure: Figure, axes: Axes, columns: int = 2) -> None:
+    """The legend of one panel below it, where it hides nothing."""
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=columns)
+
+
 def note(axes: Axes, text: str) -> None:
     """A remark in the upper left corner."""
     axes.text(
@@ -151,6 +157,7 @@ def draw_files(
                 content = io.BytesIO()  # so that a full disk leaves no half figure
                 metadata = _metadata(path.suffix, title, description)
                 figure.savefig(content, format=path.suffix[1:], metadata=metadata)
+                figure.set_layout_engine("none")  # laid out by now, the same for all formats
                 replace_file(path, content.getvalue())
 
 

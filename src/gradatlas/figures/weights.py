@@ -1,12 +1,13 @@
 """Mean and variance of every single weight's gradient."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import LogNorm, Normalize
+from matplotlib.colors import AsinhNorm, LogNorm, Normalize
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
@@ -31,6 +32,7 @@ class Colours:
 
 # Colours span this share of the values: single extreme weights do not fade out all others.
 SHOWN_SHARE = 0.995
+LINEAR_SHARE = 0.02
 
 
 def weight_maps(batch_sizes: Sequence[BatchSize]) -> Figure:
@@ -62,6 +64,8 @@ def weight_maps(batch_sizes: Sequence[BatchSize]) -> Figure:
         location="bottom",
         extend="both",
         label="mean (nats)",
+        ticks=_round_ticks(mean_colours.norm),
+        format="%g",
     )
     figure.colorbar(
         variance_colours.mappable,
@@ -91,7 +95,14 @@ def _mean_colours(rows: Sequence[BatchSize]) -> Colours:
     values = np.abs(np.concatenate([item.mean.ravel() for item in rows]))
     finite = values[np.isfinite(values)]
     reach = float(np.quantile(finite, SHOWN_SHARE)) if finite.any() else 1.0
-    return Colours(Normalize(-reach, reach), "PuOr_r")
+    # Nearly logarithmic on both sides of zero, so that the late checkpoint's small means show too.
+    return Colours(AsinhNorm(LINEAR_SHARE * reach, -reach, reach), "PuOr_r")
+
+
+def _round_ticks(norm: Normalize) -> list[float]:
+    """Zero, and a power of ten on both sides of it."""
+    decade = 10.0 ** math.floor(math.log10(norm.vmax or 1.0))
+    return [-decade, 0.0, decade]
 
 
 def _variance_colours(rows: Sequence[BatchSize]) -> Colours:
