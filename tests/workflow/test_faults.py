@@ -146,6 +146,26 @@ def test_disk_full(folder: Path, small_disk: Path, undisturbed: Path) -> None:
     assert_completes(folder, undisturbed)
 
 
+@pytest.fixture(params=[".", "results"])
+def read_only(folder: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
+    """A folder of the experiment, on a file system that cannot be written."""
+    place: Path = folder / request.param
+    mount = ["mount", "--bind", str(place), str(place)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
+        pytest.skip("mounting a file system is not permitted here")
+    subprocess.run(["mount", "-o", "remount,ro,bind", str(place)], check=True)
+    yield place
+    subprocess.run(["umount", "--lazy", str(place)], check=True)
+
+
+def test_a_read_only_folder_is_named(folder: Path, read_only: Path) -> None:
+    status, output = run(folder, SHARD)
+
+    assert status != 0
+    assert f"{read_only} is read-only; to run, copy results/ to a folder of your own" in output
+    assert "Traceback" not in output
+
+
 def test_moved_results_are_complete_and_up_to_date_whatever_their_times(
     undisturbed: Path, tmp_path: Path
 ) -> None:

@@ -1,5 +1,6 @@
 """The experiment, and the paths that several rules share."""
 
+import os
 import re
 
 from gradatlas.checkpoint import training_digest
@@ -9,6 +10,14 @@ from gradatlas.errors import InputError
 from gradatlas.provenance import file_digest, mapping_digest
 from gradatlas.sharding import TrialRange, plan_shards
 from snakemake.exceptions import WorkflowError
+
+# Where Snakemake itself would end in a traceback.
+for path in (Path.cwd(), Path.cwd() / "results"):
+    if path.exists() and not os.access(path, os.W_OK):
+        raise WorkflowError(
+            f"{path} is read-only; to run, copy results/ to a folder of your own and name that by "
+            "--directory; to read, use gradatlas.open and gradatlas verify"
+        )
 
 try:
     for path in workflow.configfiles:
