@@ -4,7 +4,9 @@ import gzip
 import hashlib
 import shutil
 import struct
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ from gradatlas.data import (
     DataError,
     Split,
     count_training_samples,
+    download,
     folder,
     idx_paths,
     is_absent,
@@ -203,6 +206,74 @@ def test_test_images_of_another_size_are_refused(small: Path) -> None:
     write(small / TEST_IMAGES, np.zeros((4, 2, 2), np.uint8))
 
     assert "holds images of shape (2, 2), expected (3, 2)" in refusal(small)
+
+
+class _Collection:
+    """What torchvision's data sets derive from."""
+
+
+class Offline(_Collection):
+    """A data set that is not on this machine, where there is no network."""
+
+    def __init__(self, root: Path, *, train: bool, download: bool) -> None:
+        raise RuntimeError("Error downloading images")
+
+
+class Unsplit(_Collection):
+    """A data set without a training and a test part."""
+
+    def __init__(self, root: Path, split: str) -> None:
+        self.data = split
+
+
+class Colours(_Collection):
+    """Images of 2 x 2 pixels in three colours, as CIFAR10 has them, with labels in a list."""
+
+    def __init__(self, root: Path, *, train: bool, download: bool) -> None:
+        samples = 6 if train else 3
+        self.data = np.arange(samples * 12, dtype=np.uint8).reshape(samples, 2, 2, 3)
+        self.targets = [label % 3 for label in range(samples)]
+
+
+@pytest.fixture
+def torchvision(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Data sets that need no network."""
+    datasets = SimpleNamespace(
+        VisionDataset=_Collection, Offline=Offline, Unsplit=Unsplit, Colours=Colours
+    )
+    monkeypatch.setitem(sys.modules, "torchvision", SimpleNamespace(datasets=datasets))
+
+
+@pytest.mark.usefixtures("torchvision")
+def test_a_download_becomes_idx_files_with_their_digests(tmp_path: Path) -> None:
+    directory = tmp_path / "colours"
+
+    download("Colours", directory)
+
+    assert load_train(directory).inputs.shape == (6, 12)
+    assert load_test(directory).labels.tolist() == [0, 1, 2]
+    (directory / "train-images-idx4-ubyte.gz").write_bytes(b"damaged")
+    assert "has the SHA-256" in refusal(directory)
+
+
+@pytest.mark.usefixtures("torchvision")
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("Nothing", "data.name is 'Nothing', expected a data set that torchvision has"),
+        ("VisionDatasets", "data.name is 'VisionDatasets'"),
+        ("Offline", "can torchvision download it (Error downloading images); put its IDX files"),
+        ("Unsplit", "Unsplit of torchvision is not images in a training and a test part"),
+    ],
+)
+def test_a_data_set_that_cannot_be_fetched_says_what_to_put_where(
+    tmp_path: Path, name: str, expected: str
+) -> None:
+    with pytest.raises(DataError) as error:
+        download(name, tmp_path / "new")
+
+    assert expected in str(error.value)
+    assert not (tmp_path / "new").exists()
 
 
 @settings(max_examples=150, deadline=None)

@@ -294,13 +294,18 @@ def _fetch(
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     try:
         source = dataset(directory / "download", train=train, download=True)
+        return np.asarray(source.data, np.uint8), np.asarray(source.targets, np.uint8)
+    except (TypeError, AttributeError) as error:
+        raise DataError(
+            f"{dataset.__name__} of torchvision is not images in a training and a test part "
+            f"({error}); put IDX files of it into {directory}, or take another data.name"
+        ) from error
     except (RuntimeError, OSError) as error:
         raise DataError(
             f"{dataset.__name__} is neither in {directory} nor can torchvision download it "
             f"({error}); put its IDX files into {directory} under the names "
             f"{', '.join(pattern.format(3) for pattern in IDX_FILES.values())}"
         ) from error
-    return np.asarray(source.data, np.uint8), np.asarray(source.targets, np.uint8)
 
 
 def _write_idx(parts: Mapping[str, NDArray[np.uint8]], directory: Path) -> None:
