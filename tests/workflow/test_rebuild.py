@@ -13,7 +13,10 @@ import pytest
 from gradatlas.cli import main
 from tests.workflow.conftest import ROOT, TINY, run_workflow
 
-PARTS = ("Snakefile", "config.yaml", "profiles", "resources", "scripts", "src", "workflow")
+PARTS = (
+    *("Snakefile", "config.yaml", "environment.yml"),
+    *("profiles", "resources", "scripts", "src", "workflow"),
+)
 
 
 @pytest.fixture(scope="module")
