@@ -110,10 +110,14 @@ TRAINING_DIGEST = mapping_digest(
 def checkpoint_input(wildcards):
     """The checkpoint a shard starts from, ancient once it is what this experiment makes.
 
-    Training runs again for a further checkpoint; that must not recollect from the others.
+    Training runs again for a further checkpoint; that must not recollect from the others. Only a
+    shard that is there gets an ancient input: when training runs, Snakemake passes over the jobs
+    behind an ancient one, even those whose output is missing.
     """
     path = checkpoint(wildcards.epoch)
-    return ancient(path) if training_digest(Path(path)) == TRAINING_DIGEST else path
+    collected = Path(rules.collect.output[0].format(**wildcards)).exists()
+    current = training_digest(Path(path)) == TRAINING_DIGEST
+    return ancient(path) if collected and current else path
 
 
 def largest_batch_shards(wildcards):
