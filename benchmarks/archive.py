@@ -164,7 +164,7 @@ def read_zarr(work: Workload) -> None:
     import zarr
 
     for shard in range(work.shards):
-        _ = zarr.open_group(work.folder / f"{shard}.zarr", mode="r")["gradient"][:]  # type: ignore[index]
+        _ = zarr.open_group(work.folder / f"{shard}.zarr", mode="r")["gradient"][:]
 
 
 def build_atlas(work: Workload) -> None:
