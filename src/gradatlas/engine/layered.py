@@ -100,19 +100,8 @@ def _run_trials(
         _run_together(measurement, network, torch.tensor(sample_index[part].astype(np.int64)))
         for part in batches(len(sample_index), together)
     ]
-    return TrialGradients(
-        *(np.concatenate(columns) for columns in zip(*map(_columns, parts), strict=True))
-    )
-
-
-def _columns(part: TrialGradients) -> tuple[NDArray[Any], ...]:
-    return (
-        part.gradient,
-        part.path_length,
-        part.sum_of_squares,
-        part.first_loss,
-        part.last_loss,
-    )
+    columns = zip(*(vars(part).values() for part in parts), strict=True)
+    return TrialGradients(*map(np.concatenate, columns))
 
 
 def _trials_together(network: _Network, samples: int) -> int:
