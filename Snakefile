@@ -32,10 +32,16 @@ localrules:
 rule all:
     default_target: True
     input:
-        rules.train.output.table,
-        rules.atlas.output,
-        rules.statistics_table.output,
-        rules.claims.output,
-        rules.figures.output,
-        rules.detail_figures.output,
-        rules.pages.output,
+        expand(
+            [
+                rules.train.output.table,
+                *rules.atlas.output,
+                *rules.statistics_table.output,
+                *rules.claims.output,
+                *rules.figures.output,
+                *rules.detail_figures.output,
+                *rules.pages.output,
+            ],
+            results=RESULTS,
+        ),
+        rules.seeds.output if SEVERAL_SEEDS else [],

@@ -93,6 +93,7 @@ def attributes(work: Workload, shard: int) -> ShardAttributes:
         samples_per_trial=SAMPLES,
         sample_sets=None,
         seed=0,
+        training_seed=0,
         learning_rate=0.01,
         parameter="last.weight",
         dataset="MNIST",

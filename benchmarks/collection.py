@@ -361,7 +361,7 @@ from pathlib import Path
 from gradatlas.collection import collect
 from gradatlas.configuration import Collection
 from gradatlas.sharding import TrialRange
-settings = Collection(0, "MNIST", ({HIDDEN},), 1024, {RATE}, 0.0, "last.weight", "sgd", "sgd",
+settings = Collection(0, 0, "MNIST", ({HIDDEN},), 1024, {RATE}, 0.0, "last.weight", "sgd", "sgd",
                       {RATE}, {SAMPLES}, None)
 collect(Path({folder!r}, "shard.h5"), settings, epoch=0, batch_size=1, trials=TrialRange(0, 99),
         checkpoint=Path({str(start)!r}), data=Path({str(ROOT / "resources" / "mnist")!r}),

@@ -47,6 +47,7 @@ def write_shard(folder: Path) -> Path:
         samples_per_trial=1024,
         sample_sets=None,
         seed=0,
+        training_seed=0,
         learning_rate=0.0,
         parameter="last.weight",
         dataset="MNIST",

@@ -45,6 +45,7 @@ def write_shards(
         samples_per_trial=SAMPLES,
         sample_sets=sample_sets,
         seed=0,
+        training_seed=0,
         learning_rate=0.01 if update == "sgd" else 0.0,
         parameter="last.weight",
         dataset="MNIST",

@@ -24,6 +24,7 @@ MNIST = Path(__file__).parents[1] / "resources" / "mnist"
 ARCHITECTURE = Architecture(784, (12,), 10)
 SETTINGS = Collection(
     seed=7,
+    training_seed=7,
     dataset="MNIST",
     hidden=(12,),
     training_batch_size=1024,

@@ -205,12 +205,12 @@ def assert_sound(experiment: Experiment) -> None:
         assert protocol.batch_sizes[0] >= 1
         assert protocol.batch_sizes[-1] <= protocol.samples_per_trial
         assert protocol.trials % (protocol.sample_sets or 1) == 0
-        assert len(experiment.collection(name).digest) == 64
+        assert len(experiment.collection(name, 0).digest) == 64
 
 
 def test_the_digest_follows_what_determines_tensors_and_nothing_else() -> None:
     def digest(key: str, value: object) -> str:
-        return read_experiment(changed(key, value), SCHEMA).collection("sgd").digest
+        return read_experiment(changed(key, value), SCHEMA).collection("sgd", 0).digest
 
     original = digest("seed", 0)
 

@@ -91,6 +91,7 @@ def test_table_has_both_pictures_of_every_checkpoint(tmp_path: Path) -> None:
     target = tmp_path / "steps.csv"
     collection = Collection(
         seed=0,
+        training_seed=0,
         dataset="Letters",
         hidden=ARCHITECTURE.hidden,
         training_batch_size=16,

@@ -110,6 +110,7 @@ def _attributes(
         samples_per_trial=collection.samples_per_trial,
         sample_sets=collection.sample_sets,
         seed=collection.seed,
+        training_seed=collection.training_seed,
         learning_rate=collection.learning_rate,
         parameter=collection.parameter,
         dataset=collection.dataset,

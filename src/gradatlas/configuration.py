@@ -52,9 +52,23 @@ class Protocol:
 
 @dataclass(frozen=True)
 class Experiment:
-    """Everything that is measured."""
+    """Everything that is measured.
+
+    Attributes:
+        seed: Determines the samples of every trial.
+        training_seeds: Determine initial weights and order of training, one run each; ascending.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        dataset: Name of the data set.
+        data_root: Folder above that of its files.
+        hidden: Units of each hidden layer.
+        training: Settings that all training runs share.
+        parameter: Weight or bias whose gradient is stored.
+        trials_per_job: Most trials of a shard.
+        protocols: Protocols by name.
+    """
 
     seed: int
+    training_seeds: tuple[int, ...]
     device: Literal["auto", "cpu", "cuda"]
     dataset: str
     data_root: str
@@ -64,11 +78,12 @@ class Experiment:
     trials_per_job: int
     protocols: Mapping[str, Protocol]
 
-    def collection(self, protocol: str) -> "Collection":
+    def collection(self, protocol: str, training_seed: int) -> "Collection":
         """What determines the tensors of a protocol at a given epoch, batch size and trial."""
         chosen = self.protocols[protocol]
         return Collection(
             seed=self.seed,
+            training_seed=training_seed,
             dataset=self.dataset,
             hidden=self.hidden,
             training_batch_size=self.training.batch_size,
@@ -92,6 +107,7 @@ class Collection:
     """
 
     seed: int
+    training_seed: int
     dataset: str
     hidden: tuple[int, ...]
     training_batch_size: int
@@ -134,6 +150,7 @@ def _build(config: Mapping[str, Any]) -> Experiment:
     gradients = config["gradients"]
     return Experiment(
         seed=config["seed"],
+        training_seeds=tuple(sorted(config.get("seeds", [config["seed"]]))),
         device=config["device"],
         dataset=config["data"]["name"],
         data_root=config["data"]["root"],

@@ -24,6 +24,7 @@ ATTRIBUTES = ShardAttributes(
     samples_per_trial=SAMPLES,
     sample_sets=None,
     seed=0,
+    training_seed=0,
     learning_rate=0.01,
     parameter="last.weight",
     dataset="MNIST",

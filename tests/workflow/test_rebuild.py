@@ -102,6 +102,12 @@ def test_further_checkpoint_trains_again_but_keeps_the_collected(
     assert jobs["collect"] == 6  # three protocols, two batch sizes, the new checkpoint
 
 
+def test_further_training_seed_leaves_the_first_alone(results: Path, repository: Path) -> None:
+    jobs = plan(results, repository, {"seeds": [0, 1]})
+    assert jobs["train"] == jobs["atlas"] == jobs["seeds"] == 1
+    assert jobs["collect"] == jobs["statistics"] == 12
+
+
 def test_another_seed_recollects_everything(results: Path, repository: Path) -> None:
     jobs = plan(results, repository, {"seed": 1})
     assert jobs["train"] == 1

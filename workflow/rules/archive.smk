@@ -8,7 +8,7 @@ localrules:
 
 rule atlas:
     input:
-        shards=[shard for cell in grid() for shard in shards(*cell)],
+        shards=all_shards,
         checkpoints=[checkpoint(epoch) for epoch in experiment.training.checkpoints],
         code=code(
             "atlas",
@@ -26,11 +26,11 @@ rule atlas:
             "sharding",
         ),
     output:
-        "results/gradients.h5",
+        "<results>/gradients.h5",
     log:
-        "results/logs/atlas.log",
+        "<results>/logs/atlas.log",
     benchmark:
-        "results/benchmarks/atlas.tsv"
+        "<results>/benchmarks/atlas.tsv"
     conda:
         "../../environment.yml"
     params:
@@ -42,7 +42,7 @@ rule atlas:
 rule export:
     input:
         atlas=rules.atlas.output[0],
-        shards=rules.atlas.input.shards,
+        shards=all_shards,
         code=code(
             "export",
             "archive.atomic",
@@ -64,11 +64,11 @@ rule export:
             "sharding",
         ),
     output:
-        "results/gradients_export.h5",
+        "<results>/gradients_export.h5",
     log:
-        "results/logs/export.log",
+        "<results>/logs/export.log",
     benchmark:
-        "results/benchmarks/export.tsv"
+        "<results>/benchmarks/export.tsv"
     conda:
         "../../environment.yml"
     script:

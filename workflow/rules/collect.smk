@@ -36,16 +36,18 @@ rule collect:
         ),
         training_code=TRAINING_CODE,
     output:
-        "results/gradients/{protocol}/epoch{epoch}/batch{batch_size}/trials{first}-{last}.h5",
+        "<results>/gradients/{protocol}/epoch{epoch}/batch{batch_size}/trials{first}-{last}.h5",
     log:
-        "results/logs/collect/{protocol}/epoch{epoch}/batch{batch_size}/trials{first}-{last}.log",
+        "<results>/logs/collect/{protocol}/epoch{epoch}/batch{batch_size}/trials{first}-{last}.log",
     benchmark:
-        "results/benchmarks/collect/{protocol}/epoch{epoch}/batch{batch_size}/trials{first}-{last}.tsv"
+        "<results>/benchmarks/collect/{protocol}/epoch{epoch}/batch{batch_size}/trials{first}-{last}.tsv"
     conda:
         "../../environment.yml"
     threads: 1
     params:
-        collection=lambda wildcards: asdict(experiment.collection(wildcards.protocol)),
+        collection=lambda wildcards: asdict(
+            experiment.collection(wildcards.protocol, training_seed(wildcards))
+        ),
         data=DATA,
     script:
         "../../scripts/collect.py"

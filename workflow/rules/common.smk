@@ -31,7 +31,21 @@ except InputError as error:
 DATA = folder(Path(workflow.basedir, experiment.data_root), experiment.dataset)
 
 
+# The results folder of each training seed. That of the trials' seed is the plain one, so that
+# further training seeds leave its files where they are.
+RESULTS = {
+    "results" if seed == experiment.seed else f"results/seed{seed}": seed
+    for seed in experiment.training_seeds
+}
+SEVERAL_SEEDS = len(experiment.training_seeds) > 1
+
+
+pathvars:
+    results="{results}" if SEVERAL_SEEDS else next(iter(RESULTS)),
+
+
 wildcard_constraints:
+    results="|".join(RESULTS),
     protocol="[a-z][a-z0-9_]*",
     epoch="[0-9]+",
     batch_size="[0-9]+",
@@ -53,12 +67,23 @@ def code(script, *modules):
 
 
 def checkpoint(epoch):
-    return f"results/checkpoints/epoch{epoch}.safetensors"
+    return f"<results>/checkpoints/epoch{epoch}.safetensors"
 
 
-def shards(protocol, epoch, batch_size):
+def results(wildcards):
+    """The results folder that a file belongs to."""
+    return wildcards.get("results", next(iter(RESULTS)))
+
+
+def training_seed(wildcards):
+    """The seed of the training run that a file belongs to."""
+    return RESULTS[results(wildcards)]
+
+
+def shards(wildcards, protocol, epoch, batch_size):
     """Paths of a batch size's shards, those already collected included."""
-    folder = Path(f"results/gradients/{protocol}/epoch{epoch}/batch{batch_size}")
+    folder = Path(results(wildcards), "gradients", protocol)
+    folder = folder / f"epoch{epoch}" / f"batch{batch_size}"
     names = (
         re.fullmatch(r"trials(\d+)-(\d+)\.h5", path.name)
         for path in folder.glob("*.h5")
@@ -78,6 +103,16 @@ def grid():
                 yield protocol.name, epoch, batch_size
 
 
+def all_shards(wildcards):
+    """Paths of every shard of one training seed."""
+    return [shard for cell in grid() for shard in shards(wildcards, *cell)]
+
+
+def batch_size_shards(wildcards):
+    """Shards of the batch size that a file belongs to."""
+    return shards(wildcards, wildcards.protocol, wildcards.epoch, wildcards.batch_size)
+
+
 TRAINING_CODE = code(
     "train",
     "checkpoint",
@@ -93,18 +128,20 @@ TRAINING_CODE = code(
     "training",
 )
 
-# What makes a checkpoint, which epochs are kept apart: a checkpoint that carries this digest stays.
-TRAINING_DIGEST = mapping_digest(
-    {
-        "seed": experiment.seed,
-        "data": experiment.dataset,
-        "hidden": experiment.hidden,
-        "batch_size": experiment.training.batch_size,
-        "learning_rate": experiment.training.learning_rate,
-        "momentum": experiment.training.momentum,
-        "code": [file_digest(path) for path in TRAINING_CODE],
-    }
-)
+# What makes a checkpoint beside the seed, which epochs are kept apart.
+TRAINING_FACTS = {
+    "data": experiment.dataset,
+    "hidden": experiment.hidden,
+    "batch_size": experiment.training.batch_size,
+    "learning_rate": experiment.training.learning_rate,
+    "momentum": experiment.training.momentum,
+    "code": [file_digest(path) for path in TRAINING_CODE],
+}
+
+
+def expected_training_digest(wildcards):
+    """What the checkpoints of a run must carry: those that do stay."""
+    return mapping_digest({"seed": training_seed(wildcards), **TRAINING_FACTS})
 
 
 def checkpoint_input(wildcards):
@@ -114,16 +151,18 @@ def checkpoint_input(wildcards):
     shard that is there gets an ancient input: when training runs, Snakemake passes over the jobs
     behind an ancient one, even those whose output is missing.
     """
-    path = checkpoint(wildcards.epoch)
+    path = Path(
+        results(wildcards), "checkpoints", f"epoch{wildcards.epoch}.safetensors"
+    )
+    expected = expected_training_digest(wildcards)
     collected = Path(rules.collect.output[0].format(**wildcards)).exists()
-    current = training_digest(Path(path)) == TRAINING_DIGEST
-    return ancient(path) if collected and current else path
+    return ancient(path) if collected and training_digest(path) == expected else path
 
 
 def largest_batch_shards(wildcards):
     """Shards of the largest batch size, which every other one is compared with."""
     largest = experiment.protocols[wildcards.protocol].batch_sizes[-1]
-    return shards(wildcards.protocol, wildcards.epoch, largest)
+    return shards(wildcards, wildcards.protocol, wildcards.epoch, largest)
 
 
 def protocol_roles():
@@ -143,13 +182,20 @@ FORMATS = config["figures"]["formats"]
 REPORT_FORMAT = next((name for name in ("svg", "png") if name in FORMATS), FORMATS[0])
 
 
+def labels(**texts):
+    """Labels of a file in the report, which also tell training seeds apart."""
+    if not SEVERAL_SEEDS:
+        return texts
+    return lambda wildcards: {**texts, "training seed": str(training_seed(wildcards))}
+
+
 def figure(name, category, shows):
     """Files of a figure, the first of them in the report under its category."""
     first = report(
-        f"results/figures/{name}.{REPORT_FORMAT}",
+        f"<results>/figures/{name}.{REPORT_FORMAT}",
         caption=f"../report/{name}.rst",
         category=category,
-        labels={"figure": shows},
+        labels=labels(figure=shows),
     )
     others = [suffix for suffix in FORMATS if suffix != REPORT_FORMAT]
-    return [first, *(f"results/figures/{name}.{suffix}" for suffix in others)]
+    return [first, *(f"<results>/figures/{name}.{suffix}" for suffix in others)]

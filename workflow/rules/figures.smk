@@ -60,16 +60,18 @@ rule steps:
             "trials",
         ),
     output:
-        "results/steps.csv",
+        "<results>/steps.csv",
     log:
-        "results/logs/steps.log",
+        "<results>/logs/steps.log",
     benchmark:
-        "results/benchmarks/steps.tsv"
+        "<results>/benchmarks/steps.tsv"
     conda:
         "../../environment.yml"
     threads: 1
     params:
-        collection=asdict(experiment.collection(MAIN_PROTOCOL.name)),
+        collection=lambda wildcards: asdict(
+            experiment.collection(MAIN_PROTOCOL.name, training_seed(wildcards))
+        ),
         batch_sizes=MAIN_PROTOCOL.batch_sizes,
         epochs=experiment.training.checkpoints,
         data=DATA,
@@ -79,12 +81,12 @@ rule steps:
 
 rule figures:
     input:
-        statistics="results/statistics.csv",
-        training="results/training.csv",
-        law_curves="results/law_curves.csv",
-        variance_sources="results/variance_sources.csv",
-        noise_scale="results/noise_scale.csv",
-        claims="results/claims.csv",
+        statistics="<results>/statistics.csv",
+        training="<results>/training.csv",
+        law_curves="<results>/law_curves.csv",
+        variance_sources="<results>/variance_sources.csv",
+        noise_scale="<results>/noise_scale.csv",
+        claims="<results>/claims.csv",
         style=STYLE,
         code=code(
             "figures",
@@ -108,9 +110,9 @@ rule figures:
     output:
         SUMMARY_FIGURES,
     log:
-        "results/logs/figures.log",
+        "<results>/logs/figures.log",
     benchmark:
-        "results/benchmarks/figures.tsv"
+        "<results>/benchmarks/figures.tsv"
     conda:
         "../../environment.yml"
     threads: 1
@@ -128,11 +130,11 @@ rule figures:
 rule detail_figures:
     input:
         maps=[
-            f"results/statistics/{MAIN_PROTOCOL.name}/epoch{epoch}/batch{batch_size}.h5"
+            f"<results>/statistics/{MAIN_PROTOCOL.name}/epoch{epoch}/batch{batch_size}.h5"
             for epoch in experiment.training.checkpoints
             for batch_size in MAIN_PROTOCOL.batch_sizes
         ],
-        steps="results/steps.csv",
+        steps="<results>/steps.csv",
         style=STYLE,
         code=code(
             "detail_figures",
@@ -152,9 +154,9 @@ rule detail_figures:
     output:
         DETAIL_FIGURES,
     log:
-        "results/logs/detail_figures.log",
+        "<results>/logs/detail_figures.log",
     benchmark:
-        "results/benchmarks/detail_figures.tsv"
+        "<results>/benchmarks/detail_figures.tsv"
     conda:
         "../../environment.yml"
     threads: 1
@@ -164,9 +166,9 @@ rule detail_figures:
 
 rule pages:
     input:
-        statistics="results/statistics.csv",
+        statistics="<results>/statistics.csv",
         maps=[
-            f"results/statistics/{protocol}/epoch{epoch}/batch{batch_size}.h5"
+            f"<results>/statistics/{protocol}/epoch{epoch}/batch{batch_size}.h5"
             for protocol, epoch, batch_size in grid()
         ],
         code=code(
@@ -183,21 +185,21 @@ rule pages:
         ),
     output:
         norm=report(
-            "results/figures/norm_vs_batch_size.html",
+            "<results>/figures/norm_vs_batch_size.html",
             caption="../report/norm_page.rst",
             category="8 Interactive pages",
-            labels={"page": "Norm against batch size"},
+            labels=labels(page="Norm against batch size"),
         ),
         distribution=report(
-            "results/figures/norm_distribution.html",
+            "<results>/figures/norm_distribution.html",
             caption="../report/distribution_page.rst",
             category="8 Interactive pages",
-            labels={"page": "Norms of single trials"},
+            labels=labels(page="Norms of single trials"),
         ),
     log:
-        "results/logs/pages.log",
+        "<results>/logs/pages.log",
     benchmark:
-        "results/benchmarks/pages.tsv"
+        "<results>/benchmarks/pages.tsv"
     conda:
         "../../environment.yml"
     threads: 1

@@ -7,7 +7,7 @@ localrules:
 
 rule statistics:
     input:
-        shards=lambda wildcards: shards(**wildcards),
+        shards=batch_size_shards,
         largest_batch_shards=largest_batch_shards,
         code=code(
             "statistics",
@@ -36,12 +36,12 @@ rule statistics:
             "statistics",
         ),
     output:
-        row="results/statistics/{protocol}/epoch{epoch}/batch{batch_size}.json",
-        maps="results/statistics/{protocol}/epoch{epoch}/batch{batch_size}.h5",
+        row="<results>/statistics/{protocol}/epoch{epoch}/batch{batch_size}.json",
+        maps="<results>/statistics/{protocol}/epoch{epoch}/batch{batch_size}.h5",
     log:
-        "results/logs/statistics/{protocol}/epoch{epoch}/batch{batch_size}.log",
+        "<results>/logs/statistics/{protocol}/epoch{epoch}/batch{batch_size}.log",
     benchmark:
-        "results/benchmarks/statistics/{protocol}/epoch{epoch}/batch{batch_size}.tsv"
+        "<results>/benchmarks/statistics/{protocol}/epoch{epoch}/batch{batch_size}.tsv"
     conda:
         "../../environment.yml"
     threads: 1
@@ -57,7 +57,7 @@ rule statistics:
 rule statistics_table:
     input:
         rows=[
-            f"results/statistics/{protocol}/epoch{epoch}/batch{batch_size}.json"
+            f"<results>/statistics/{protocol}/epoch{epoch}/batch{batch_size}.json"
             for protocol, epoch, batch_size in grid()
         ],
         code=code(
@@ -72,21 +72,21 @@ rule statistics_table:
         ),
     output:
         table=report(
-            "results/statistics.csv",
+            "<results>/statistics.csv",
             caption="../report/statistics_table.rst",
             category="7 Tables",
-            labels={"table": "All statistics"},
+            labels=labels(table="All statistics"),
         ),
         notes=report(
-            "results/statistics_notes.csv",
+            "<results>/statistics_notes.csv",
             caption="../report/statistics_notes.rst",
             category="7 Tables",
-            labels={"table": "Why a number is missing"},
+            labels=labels(table="Why a number is missing"),
         ),
     log:
-        "results/logs/statistics_table.log",
+        "<results>/logs/statistics_table.log",
     benchmark:
-        "results/benchmarks/statistics_table.tsv"
+        "<results>/benchmarks/statistics_table.tsv"
     conda:
         "../../environment.yml"
     threads: 1
@@ -97,7 +97,7 @@ rule statistics_table:
 rule claims:
     input:
         maps=[
-            f"results/statistics/{protocol}/epoch{epoch}/batch{batch_size}.h5"
+            f"<results>/statistics/{protocol}/epoch{epoch}/batch{batch_size}.h5"
             for protocol, epoch, batch_size in grid()
         ],
         code=code(
@@ -125,32 +125,32 @@ rule claims:
         ),
     output:
         scaling=report(
-            "results/scaling.csv",
+            "<results>/scaling.csv",
             caption="../report/scaling_table.rst",
             category="7 Tables",
-            labels={"table": "Laws"},
+            labels=labels(table="Laws"),
         ),
-        law_curves="results/law_curves.csv",
-        local_exponents="results/local_exponents.csv",
+        law_curves="<results>/law_curves.csv",
+        local_exponents="<results>/local_exponents.csv",
         readings=report(
-            "results/readings.csv",
+            "<results>/readings.csv",
             caption="../report/readings_table.rst",
             category="7 Tables",
-            labels={"table": "Readings of the norm"},
+            labels=labels(table="Readings of the norm"),
         ),
-        variance_sources="results/variance_sources.csv",
-        noise_scale="results/noise_scale.csv",
-        claims="results/claims.csv",
+        variance_sources="<results>/variance_sources.csv",
+        noise_scale="<results>/noise_scale.csv",
+        claims="<results>/claims.csv",
         claims_page=report(
-            "results/claims.md",
+            "<results>/claims.md",
             caption="../report/claims_page.rst",
             category="7 Tables",
-            labels={"table": "Claims, with their rules"},
+            labels=labels(table="Claims, with their rules"),
         ),
     log:
-        "results/logs/claims.log",
+        "<results>/logs/claims.log",
     benchmark:
-        "results/benchmarks/claims.tsv"
+        "<results>/benchmarks/claims.tsv"
     conda:
         "../../environment.yml"
     threads: 1
@@ -160,3 +160,45 @@ rule claims:
         seed=experiment.seed,
     script:
         "../../scripts/claims.py"
+
+
+# Only where there are several training seeds.
+rule seeds:
+    input:
+        statistics=expand(rules.statistics_table.output.table, results=RESULTS),
+        claims=expand(rules.claims.output.claims, results=RESULTS),
+        code=code(
+            "seeds",
+            "archive.layout",
+            "description",
+            "errors",
+            "jobs",
+            "provenance",
+            "replacing",
+            "seeds",
+            "tables",
+        ),
+    output:
+        statistics=report(
+            "results/seeds.csv",
+            caption="../report/seeds_table.rst",
+            category="7 Tables",
+            labels={"table": "Spread between training seeds"},
+        ),
+        claims=report(
+            "results/seed_claims.csv",
+            caption="../report/seed_claims_table.rst",
+            category="7 Tables",
+            labels={"table": "Claims across training seeds"},
+        ),
+    log:
+        "results/logs/seeds.log",
+    benchmark:
+        "results/benchmarks/seeds.tsv"
+    conda:
+        "../../environment.yml"
+    threads: 1
+    params:
+        confidence=lookup("statistics/confidence", within=config),
+    script:
+        "../../scripts/seeds.py"

@@ -48,23 +48,23 @@ rule train:
             update(checkpoint(epoch)) for epoch in experiment.training.checkpoints
         ],
         table=report(
-            "results/training.csv",
+            "<results>/training.csv",
             caption="../report/training_table.rst",
             category="7 Tables",
-            labels={"table": "Training"},
+            labels=labels(table="Training"),
         ),
     log:
-        "results/logs/train.log",
+        "<results>/logs/train.log",
     benchmark:
-        "results/benchmarks/train.tsv"
+        "<results>/benchmarks/train.tsv"
     conda:
         "../../environment.yml"
     threads: 2
     params:
-        seed=experiment.seed,
+        seed=training_seed,
         data=DATA,
         hidden=experiment.hidden,
         training=asdict(experiment.training),
-        digest=TRAINING_DIGEST,
+        digest=expected_training_digest,
     script:
         "../../scripts/train.py"

@@ -48,7 +48,8 @@ class ShardAttributes:
         batch_size: Samples of one minibatch.
         samples_per_trial: Samples of one trial.
         sample_sets: Number of sample sets the trials share; None: each trial has its own.
-        seed: Seed of the experiment.
+        seed: Seed of the trials' samples.
+        training_seed: Seed of the training run.
         learning_rate: Step size of update ``sgd``; 0 where the weights stay.
         parameter: Parameter whose gradient is stored, such as ``last.weight``.
         dataset: Name of the data set.
@@ -68,6 +69,7 @@ class ShardAttributes:
     samples_per_trial: int
     sample_sets: int | None
     seed: int
+    training_seed: int
     learning_rate: float
     parameter: str
     dataset: str

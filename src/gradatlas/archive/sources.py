@@ -18,7 +18,7 @@ from gradatlas.archive.layout import (
 from gradatlas.archive.seal import check_seal, check_version
 from gradatlas.sharding import TrialRange
 
-SAME_EVERYWHERE = ("seed", "dataset", "training_samples", "parameter")
+SAME_EVERYWHERE = ("seed", "training_seed", "dataset", "training_samples", "parameter")
 SAME_IN_PROTOCOL = (
     "update",
     "learning_rate",

@@ -1,0 +1,19 @@
+"""Compare training seeds."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gradatlas.jobs import job
+from gradatlas.seeds import compare_seeds
+
+if TYPE_CHECKING:
+    from snakemake.script import snakemake
+
+with job(snakemake.log[0]):
+    compare_seeds(
+        [Path(table) for table in snakemake.input.statistics],
+        [Path(table) for table in snakemake.input.claims],
+        Path(snakemake.output.statistics),
+        Path(snakemake.output.claims),
+        confidence=snakemake.params.confidence,
+    )

@@ -1,0 +1,69 @@
+"""Several training seeds: a results folder for each, and tables of the spread between them."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+import gradatlas
+from gradatlas.cli import main
+from tests.workflow.smallest import run, set_up
+
+SHARD = "gradients/sgd/epoch1/batch5/trials0-5.h5"
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One training seed run to its end, then two more."""
+    directory = tmp_path_factory.mktemp("seeds") / "experiment"
+    set_up(directory)
+    config = yaml.safe_load((directory / "config.yaml").read_text())
+    status, output = run(directory)
+    assert status == 0, output
+    (directory / "before").write_bytes((directory / "results" / SHARD).read_bytes())
+    (directory / "config.yaml").write_text(yaml.safe_dump({**config, "seeds": [2, 0, 1]}))
+    status, output = run(directory)
+    assert status == 0, output
+    (directory / "log").write_text(output)
+    return directory
+
+
+def folders(directory: Path) -> list[Path]:
+    results = directory / "results"
+    return [results, results / "seed1", results / "seed2"]
+
+
+def test_the_first_seed_keeps_its_files_and_is_not_run_again(directory: Path) -> None:
+    assert (directory / "before").read_bytes() == (directory / "results" / SHARD).read_bytes()
+    jobs = [line.split() for line in (directory / "log").read_text().splitlines()]
+    assert ["train", "2"] in jobs
+    assert ["collect", "4"] in jobs
+
+
+def test_every_seed_has_an_archive_of_its_own_with_the_same_samples(directory: Path) -> None:
+    opened = [gradatlas.open(folder / "gradients.h5") for folder in folders(directory)]
+    first, *others = [atlas.select(protocol="sgd", epoch=1, batch_size=5) for atlas in opened]
+    for other in others:
+        np.testing.assert_array_equal(other.sample_index(0), first.sample_index(0))
+        assert not np.array_equal(other.gradient(0), first.gradient(0))
+
+
+def test_archives_pass_their_check(directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for folder in folders(directory):
+        assert main(["verify", str(folder / "gradients.h5")]) == 0, capsys.readouterr().out
+
+
+def test_spread_between_seeds_is_that_of_their_tables(directory: Path) -> None:
+    table = pd.read_csv(directory / "results" / "seeds.csv").set_index("statistic")
+    tables = [pd.read_csv(folder / "statistics.csv") for folder in folders(directory)]
+    norms = np.array([table["mean_norm"].to_numpy() for table in tables])
+    np.testing.assert_allclose(table.loc["mean_norm", "mean"], norms.mean(axis=0))
+    np.testing.assert_allclose(table.loc["mean_norm", "std"], norms.std(axis=0, ddof=1))
+    assert (directory / "results" / "seed_claims.csv").exists()
+
+
+def test_every_seed_has_its_figures(directory: Path) -> None:
+    for folder in folders(directory):
+        assert (folder / "figures" / "norm_vs_batch_size.png").stat().st_size > 0
