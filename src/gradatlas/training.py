@@ -5,7 +5,7 @@ import math
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from functools import partial
+from functools import partial, reduce
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +26,7 @@ from gradatlas.model import architecture_of, initial_parameters, logits
 from gradatlas.provenance import code_commit, library_versions
 from gradatlas.replacing import replace_file
 from gradatlas.sampling import Stream, permutation
+from gradatlas.trials import batches
 
 PIECE = 256  # samples of a training batch that one thread differentiates
 EVALUATION_PIECE = 5000
@@ -109,10 +110,6 @@ class _Data:
     inputs: Tensor
     labels: Tensor
 
-    def pieces(self, order: Tensor, size: int) -> "list[_Data]":
-        """The samples of ``order``, in pieces of ``size``."""
-        return [_Data(self.inputs[part], self.labels[part]) for part in torch.split(order, size)]
-
 
 def _to_device(split: Split, device: str) -> _Data:
     return _Data(
@@ -130,31 +127,31 @@ def _run_epoch(
 ) -> None:
     shuffled = torch.tensor(order, device=data.inputs.device)
     for batch in torch.split(shuffled, batch_size):
-        gradients = pool.map(partial(_gradients, weights), data.pieces(batch, PIECE))
+        gradients = pool.map(partial(_gradients, weights, data), torch.split(batch, PIECE))
         for weight, *parts in zip(weights.values(), *gradients, strict=True):
-            weight.grad = torch.stack(parts).sum(dim=0) / len(batch)
+            weight.grad = reduce(Tensor.add_, parts).div_(len(batch))
         optimizer.step()
 
 
-def _gradients(weights: dict[str, Tensor], piece: _Data) -> tuple[Tensor, ...]:
-    """Gradient of the summed loss of one piece by each parameter."""
-    loss = cross_entropy(logits(weights, piece.inputs), piece.labels, reduction="sum")
+def _gradients(weights: dict[str, Tensor], data: _Data, piece: Tensor) -> tuple[Tensor, ...]:
+    """Gradient of the summed loss over some samples by each parameter."""
+    outputs = logits(weights, data.inputs[piece])
+    loss = cross_entropy(outputs, data.labels[piece], reduction="sum")
     return torch.autograd.grad(loss, [*weights.values()])
 
 
 def _evaluate(weights: dict[str, Tensor], data: _Data, pool: ThreadPoolExecutor) -> Evaluation:
-    everything = torch.arange(len(data.labels), device=data.labels.device)
-    results = pool.map(partial(_score, weights), data.pieces(everything, EVALUATION_PIECE))
-    loss, correct = np.sum([*results], axis=0) / len(data.labels)
-    return Evaluation(float(loss), float(correct))
+    pieces = batches(len(data.labels), EVALUATION_PIECE)
+    loss, correct = np.sum([*pool.map(partial(_score, weights, data), pieces)], axis=0)
+    return Evaluation(float(loss) / len(data.labels), float(correct) / len(data.labels))
 
 
 @torch.no_grad()
-def _score(weights: dict[str, Tensor], piece: _Data) -> tuple[float, float]:
-    """Summed loss and number of right answers of one piece."""
-    outputs = logits(weights, piece.inputs)
-    loss = cross_entropy(outputs, piece.labels, reduction="sum").item()
-    return loss, (outputs.argmax(dim=1) == piece.labels).sum().item()
+def _score(weights: dict[str, Tensor], data: _Data, piece: slice) -> tuple[float, float]:
+    """Summed loss and number of right answers over some samples."""
+    outputs = logits(weights, data.inputs[piece])
+    loss = cross_entropy(outputs, data.labels[piece], reduction="sum").item()
+    return loss, (outputs.argmax(dim=1) == data.labels[piece]).sum().item()
 
 
 def run(

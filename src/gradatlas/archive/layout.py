@@ -93,9 +93,12 @@ def encode_attributes(attributes: ShardAttributes) -> dict[str, str | int | floa
 def decode_attributes(stored: Mapping[str, Any]) -> ShardAttributes:
     """Inverse of ``encode_attributes``.
 
+    Files from before there were several training seeds lack ``training_seed``: it was the seed.
+
     Raises:
         KeyError: If an attribute is missing.
     """
+    stored = {"training_seed": stored["seed"], **stored}
     values = {
         field.name: plain(stored[field.name])
         for field in fields(ShardAttributes)

@@ -1,11 +1,13 @@
 """One hidden layer on the CPU: matrix products in BLAS, the inside of a block in numba.
 
-A trial's samples are cut into blocks of whole minibatches. The first-layer effect of all earlier
-blocks is one matrix product a block; inside a block, where each minibatch depends on the one
-before, a compiled loop goes from minibatch to minibatch. One trial at a time, one thread, buffers
-reused.
+A trial's samples are halved again and again, down to blocks of whole minibatches. Once the first
+half has gone through the network, its effect on the first layer's output of the second half is one
+matrix product; most of the arithmetic is then in few, large products. Inside a block, where each
+minibatch depends on the one before, a compiled loop goes from minibatch to minibatch. One trial at
+a time, one thread, buffers reused.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -13,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
+from scipy.linalg.blas import get_blas_funcs
 
 from gradatlas.engine.factors import Factors, squared_norms, total
 from gradatlas.trials import Measurement, TrialGradients, batches
@@ -52,18 +55,14 @@ class _Trial:
     """What a trial leaves behind, one row a sample; buffers that the next trial overwrites.
 
     Attributes:
-        inputs: x, shape (sample, input).
         labels: Classes, shape (sample,).
-        preactivations: a, shape (sample, unit).
-        activations: h = max(a, 0), shape (sample, unit).
+        activations: h = max(a, 0), shape (sample, unit); a itself until a sample is reached.
         residuals: Softmax minus one-hot label, shape (sample, class).
         errors: d, the error backpropagated to the hidden units, shape (sample, unit).
         losses: Mean loss of each minibatch, float64, shape (batch,).
     """
 
-    inputs: Array
     labels: NDArray[np.int64]
-    preactivations: Array
     activations: Array
     residuals: Array
     errors: Array
@@ -101,9 +100,8 @@ def _run_trials(
     gradient = np.empty((trials, *shape), network.weight.dtype)
     scalars = np.empty((4, trials))
     for number, index in enumerate(sample_index):
-        _gather(network, index, trial)
-        _run(measurement, network, trial)
-        factors = _factors(measurement.parameter, trial)
+        _run(measurement, network, index, trial)
+        factors = _factors(measurement.parameter, network, index, trial)
         gradient[number] = total(factors)
         squares = np.concatenate(squared_norms(factors, measurement.batch_size), dtype=np.float64)
         path_length, sum_of_squares = np.sqrt(squares).sum(), squares.sum()
@@ -115,9 +113,7 @@ def _allocate(network: _Network, samples: int, steps: int) -> _Trial:
     classes, units = network.weight.shape
     empty = partial(np.empty, dtype=network.weight.dtype)
     return _Trial(
-        inputs=empty((samples, network.inputs.shape[1])),
         labels=np.empty(samples, np.int64),
-        preactivations=empty((samples, units)),
         activations=empty((samples, units)),
         residuals=empty((samples, classes)),
         errors=empty((samples, units)),
@@ -125,74 +121,109 @@ def _allocate(network: _Network, samples: int, steps: int) -> _Trial:
     )
 
 
-def _gather(network: _Network, index: NDArray[np.unsignedinteger[Any]], trial: _Trial) -> None:
+def _run(
+    measurement: Measurement,
+    network: _Network,
+    index: NDArray[np.unsignedinteger[Any]],
+    trial: _Trial,
+) -> None:
+    """Fill in a trial's labels, activations, residuals, errors and losses."""
     for source, target in (
-        (network.inputs, trial.inputs),
         (network.labels, trial.labels),
-        (network.preactivations, trial.preactivations),
+        (network.preactivations, trial.activations),
     ):
         np.take(source, index, axis=0, out=target, mode="clip")  # raise would copy through a buffer
-
-
-def _run(measurement: Measurement, network: _Network, trial: _Trial) -> None:
-    """Fill in activations, residuals, errors and losses."""
-    samples, batch_size = len(trial.labels), measurement.batch_size
     weight, bias = network.weight.copy(), network.bias.copy()
-    moves = measurement.update == "sgd"
-    rate = measurement.learning_rate if moves else 0.0
-    extended = _extend(trial.inputs, rate / batch_size) if moves else trial.inputs
-    block_size = max(1, BLOCK // batch_size) * batch_size if moves else samples
-    for block in batches(samples, block_size):
-        reach = block.stop if moves and block_size > batch_size else block.start
-        gram = extended[block] @ extended[:reach].T  # (block sample, earlier sample)
-        earlier, within = gram[:, : block.start], gram[:, block.start :]
-        trial.preactivations[block] -= earlier @ trial.errors[: block.start]
-        _pass_block(
-            trial.preactivations[block],
-            trial.activations[block],
-            trial.residuals[block],
-            trial.errors[block],
-            trial.labels[block],
-            trial.losses[block.start // batch_size :],
-            weight,
-            bias,
-            within,
-            batch_size,
-            rate,
-        )
+    samples, batch_size = len(index), measurement.batch_size
+    if measurement.update == "none":
+        no_effect = np.zeros((samples, 1), weight.dtype)
+        _pass_block(*vars(trial).values(), weight, bias, no_effect, batch_size, 0.0)
+        return
+    rate = measurement.learning_rate
+    inputs = _extend(network.inputs, index, rate / batch_size)
+    block_size = max(1, BLOCK // batch_size) * batch_size
+    for earlier, block in _halves(0, samples, block_size):
+        if earlier != block:
+            gram = inputs[block] @ inputs[earlier].T  # (sample of the block, earlier sample)
+            _subtract_product(trial.activations[block], gram, trial.errors[earlier])
+        else:
+            # Within one minibatch no sample has an effect on another.
+            within = inputs[block] if block_size > batch_size else inputs[block, :1]
+            rows = (values[block] for values in _by_sample(trial))
+            losses = trial.losses[block.start // batch_size :]
+            _pass_block(*rows, losses, weight, bias, within @ within.T, batch_size, rate)
 
 
-def _extend(inputs: Array, step: float) -> Array:
-    """Inputs whose Gram matrix is step (x . x' + 1), so that it carries step and bias.
+def _by_sample(trial: _Trial) -> tuple[Array, ...]:
+    return trial.labels, trial.activations, trial.residuals, trial.errors
+
+
+def _halves(first: int, last: int, block_size: int) -> Iterator[tuple[slice, slice]]:
+    """The order in which a trial is taken: halves of halves, down to blocks.
+
+    Yields:
+        Pairs of slices: a block with itself, to be taken through the network, or samples that have
+        been with the later ones that they have their effect on.
+    """
+    blocks = -(-(last - first) // block_size)
+    if blocks == 1:
+        yield slice(first, last), slice(first, last)
+        return
+    middle = first + (blocks + 1) // 2 * block_size
+    yield from _halves(first, middle, block_size)
+    yield slice(first, middle), slice(middle, last)
+    yield from _halves(middle, last, block_size)
+
+
+def _subtract_product(target: Array, left: Array, right: Array) -> None:
+    """target -= left @ right, without a copy: BLAS takes our rows for its columns."""
+    (gemm,) = get_blas_funcs(("gemm",), (target,))
+    gemm(-1.0, right.T, left.T, 1.0, target.T, overwrite_c=True)
+
+
+@njit(cache=True)
+def _extend(inputs: Array, index: NDArray[np.unsignedinteger[Any]], step: float) -> Array:
+    """A trial's inputs such that their Gram matrix is step (x . x' + 1): it carries step and bias.
 
     Inputs that are the same for all samples of the trial (an image's margin) join the constant 1.
     All minibatches but the last have the same step, and nothing comes after the last.
     """
-    varying = (inputs != inputs[0]).any(axis=0)
-    constant = 1 + np.square(inputs[0, ~varying]).sum()
-    extended = np.empty((len(inputs), np.count_nonzero(varying) + 1), inputs.dtype)
-    np.compress(varying, inputs, axis=1, out=extended[:, :-1])
-    extended[:, -1] = np.sqrt(constant)
-    extended *= np.sqrt(step)
+    first = inputs[index[0]]
+    varies = np.zeros(len(first), np.bool_)
+    for sample in index:
+        row = inputs[sample]
+        for column in range(len(row)):
+            varies[column] |= row[column] != first[column]
+    varying = np.nonzero(varies)[0]
+    constant = 1.0
+    for column in np.nonzero(~varies)[0]:
+        constant += first[column] ** 2
+    extended = np.empty((len(index), len(varying) + 1), inputs.dtype)
+    extended[:, -1] = np.sqrt(step * constant)
+    scale = inputs.dtype.type(np.sqrt(step))
+    for place, sample in enumerate(index):
+        row, target = inputs[sample], extended[place]
+        for column in range(len(varying)):
+            target[column] = scale * row[varying[column]]
     return extended
 
 
-def _factors(parameter: str, trial: _Trial) -> Factors:
+def _factors(
+    parameter: str, network: _Network, index: NDArray[np.unsignedinteger[Any]], trial: _Trial
+) -> Factors:
     layer, _, kind = parameter.partition(".")
-    errors, inputs = {
-        "hidden1": (trial.errors, trial.inputs),
-        "last": (trial.residuals, trial.activations),
-    }[layer]
-    return Factors(errors, inputs if kind == "weight" else None)
+    errors = {"hidden1": trial.errors, "last": trial.residuals}[layer]
+    if kind == "bias":
+        return Factors(errors, None)
+    return Factors(errors, network.inputs[index] if layer == "hidden1" else trial.activations)
 
 
 @njit(cache=True, fastmath=FAST)
 def _pass_block(
-    preactivations: Array,
+    labels: NDArray[np.int64],
     activations: Array,
     residuals: Array,
     errors: Array,
-    labels: NDArray[np.int64],
     losses: NDArray[np.float64],
     weight: Array,
     bias: Array,
@@ -210,11 +241,11 @@ def _pass_block(
         loss = 0.0
         for sample in range(first, last):
             if learning_rate != 0.0:
-                _subtract_rows(preactivations[sample], gram[sample], errors, first)
-            _rectify(preactivations[sample], activations[sample])
+                _subtract_rows(activations[sample], gram[sample], errors, first)
+            _rectify(activations[sample])
             _classify(activations[sample], weight, bias, residuals[sample])
             loss += _softmax_loss(residuals[sample], labels[sample])
-            _backpropagate(residuals[sample], weight, preactivations[sample], errors[sample])
+            _backpropagate(residuals[sample], weight, activations[sample], errors[sample])
         losses[first // batch_size] = loss / (last - first)
         if learning_rate != 0.0:
             step = weight.dtype.type(learning_rate / (last - first))
@@ -238,9 +269,9 @@ def _subtract_rows(target: Array, factors: Array, rows: Array, count: int) -> No
 
 
 @njit(cache=True, fastmath=FAST)
-def _rectify(preactivation: Array, activation: Array) -> None:
-    for u in range(len(preactivation)):
-        activation[u] = 0 if preactivation[u] <= 0 else preactivation[u]  # nan stays nan
+def _rectify(activation: Array) -> None:
+    for u in range(len(activation)):
+        activation[u] = 0 if activation[u] <= 0 else activation[u]  # nan stays nan
 
 
 @njit(cache=True, fastmath=FAST)
@@ -269,14 +300,14 @@ def _softmax_loss(logits: Array, label: int) -> float:
 
 
 @njit(cache=True, fastmath=FAST)
-def _backpropagate(residual: Array, weight: Array, preactivation: Array, error: Array) -> None:
+def _backpropagate(residual: Array, weight: Array, activation: Array, error: Array) -> None:
     error[:] = 0
     for k in range(len(residual)):
         r, row = residual[k], weight[k]
         for u in range(len(error)):
             error[u] += r * row[u]
     for u in range(len(error)):
-        error[u] = 0 if preactivation[u] <= 0 else error[u]
+        error[u] = 0 if activation[u] <= 0 else error[u]
 
 
 @njit(cache=True, fastmath=FAST)
