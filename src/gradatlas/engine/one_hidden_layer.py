@@ -176,7 +176,7 @@ def _halves(first: int, last: int, block_size: int) -> Iterator[tuple[slice, sli
 
 
 def _subtract_product(target: Array, left: Array, right: Array) -> None:
-    """target -= left @ right, without a copy: BLAS takes our rows for its columns."""
+    """Target -= left @ right, without a copy: BLAS takes our rows for its columns."""
     (gemm,) = get_blas_funcs(("gemm",), (target,))
     gemm(-1.0, right.T, left.T, 1.0, target.T, overwrite_c=True)
 
