@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 ETC = Path("/etc/slurm")
+MUNGE = Path("/run/munge/munged.pid")
 PROGRAMS = ("slurmctld", "slurmd", "munged", "squeue", "sbatch")
 PATIENCE = 60.0  # seconds
 
@@ -63,6 +64,7 @@ def running(folder: Path) -> Iterator[None]:
     the executor keeps environment variables from the jobs that could name another place.
     """
     host = socket.gethostname().partition(".")[0]
+    authentication = not MUNGE.exists()  # else one is running, and goes on
     for name in ("state", "spool"):
         (folder / name).mkdir(parents=True)
     (folder / "slurm.conf").write_text(CONFIGURATION.format(host=host, folder=folder))
@@ -71,23 +73,26 @@ def running(folder: Path) -> Iterator[None]:
     try:
         for link in links:
             link.symlink_to(folder / link.name)
+        if authentication:
+            _start_munge()
         _start(folder)
         yield
     finally:
-        for name in ("slurmd", "slurmctld", "munged"):
+        for name in ("slurmd", "slurmctld"):
             _stop(folder / f"{name}.pid")
+        if authentication:
+            _stop(MUNGE)
         for link in links:
             link.unlink(missing_ok=True)
 
 
+def _start_munge() -> None:
+    MUNGE.parent.mkdir(exist_ok=True)
+    shutil.chown(MUNGE.parent, "munge", "munge")
+    _run("runuser", "-u", "munge", "--", "munged")
+
+
 def _start(folder: Path) -> None:
-    Path("/run/munge").mkdir(exist_ok=True)
-    shutil.chown("/run/munge", "munge", "munge")
-    munge = folder / "munge"  # munged wants its pid file in a folder of its own user
-    munge.mkdir()
-    shutil.chown(munge, "munge", "munge")
-    (folder / "munged.pid").symlink_to(munge / "munged.pid")
-    _run("runuser", "-u", "munge", "--", "munged", "--force", f"--pid-file={munge}/munged.pid")
     _run("slurmctld")
     _run("slurmd")
     deadline = time.monotonic() + PATIENCE
@@ -115,15 +120,21 @@ def _stop(pid_file: Path) -> None:
     if not pid_file.exists():
         return
     process = int(pid_file.read_text())
+    os.kill(process, signal.SIGTERM)
+    deadline = time.monotonic() + PATIENCE
+    while _runs(process):
+        if time.monotonic() > deadline:
+            os.kill(process, signal.SIGKILL)
+        time.sleep(0.1)
+
+
+def _runs(process: int) -> bool:
+    """Whether a process is there and has not ended, be it unreaped."""
     try:
-        os.kill(process, signal.SIGTERM)
-        deadline = time.monotonic() + PATIENCE
-        while time.monotonic() < deadline:
-            os.kill(process, 0)
-            time.sleep(0.1)
-    except ProcessLookupError:
-        return
-    os.kill(process, signal.SIGKILL)
+        status = Path(f"/proc/{process}/stat").read_text()
+    except OSError:
+        return False
+    return status.rpartition(")")[2].split()[0] != "Z"
 
 
 def jobs(*states: str) -> list[tuple[int, str]]:
@@ -136,3 +147,9 @@ def jobs(*states: str) -> list[tuple[int, str]]:
 def cancel(job: int) -> None:
     """Cancel a job, as a user would."""
     _run("scancel", str(job))
+
+
+def halt_for_a_minute(job: int) -> None:
+    """Stop the processes of a job where they are, and give it a minute until its time is up."""
+    _run("scancel", "--signal=STOP", "--full", str(job))
+    _run("scontrol", "update", f"JobId={job}", "TimeLimit=1")

@@ -1,0 +1,104 @@
+"""The workflow on a real Slurm of one node: the same bytes, and jobs that end before their time."""
+
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+
+from tests.workflow import cluster
+from tests.workflow.smallest import ROOT, set_up
+
+Found = TypeVar("Found")
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(bool(cluster.why_not()), reason=cluster.why_not() or "Slurm can start"),
+]
+QUICK = ["--configfile", str(ROOT / "tests" / "quick.yaml")]
+# Shorter than a site would want, on a node with nothing else to do.
+IMPATIENT = ["--slurm-init-seconds-before-status-checks", "3", "--seconds-between-status-checks=3"]
+PATIENCE = 240.0  # seconds
+
+
+@pytest.fixture(scope="module", autouse=True)
+def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with cluster.running(tmp_path_factory.mktemp("slurm")):
+        yield
+
+
+def start(directory: Path, *arguments: str) -> subprocess.Popen[str]:
+    """Start Snakemake in a folder; all it prints goes to the file ``output`` there."""
+    directory.mkdir(exist_ok=True)
+    with (directory / "output").open("w") as output:
+        return subprocess.Popen(
+            [
+                *(sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")),
+                *("--directory", str(directory), *arguments),
+            ],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+
+def run(directory: Path, *arguments: str) -> str:
+    """Run Snakemake to a good end; all it printed."""
+    status = start(directory, *arguments).wait()
+    output = (directory / "output").read_text()
+    assert status == 0, output
+    return output
+
+
+def wait_for(look: Callable[[], Found]) -> Found:
+    """What is found at last; everything but something empty counts."""
+    deadline = time.monotonic() + PATIENCE
+    while not (found := look()):
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    return found
+
+
+def test_quick_experiment_gives_the_bytes_of_a_local_run(tmp_path: Path) -> None:
+    profile = ["--profile", str(ROOT / "profiles" / "slurm"), *IMPATIENT]
+    run(tmp_path / "slurm", *profile, *QUICK)
+    targets = ["results/statistics.csv", "results/gradients.h5"]
+    run(tmp_path / "local", "--cores", "2", *targets, *QUICK)
+    patterns = ("checkpoints/*", "gradients/**/*.h5", "statistics/**/*.*", "*.h5", "*.csv")
+    local, remote = (tmp_path / name / "results" for name in ("local", "slurm"))
+    files = [path.relative_to(local) for pattern in patterns for path in local.glob(pattern)]
+    assert len(files) > 50
+    for path in files:
+        assert (local / path).read_bytes() == (remote / path).read_bytes(), path
+    assert (remote / "figures" / "norm_vs_batch_size.png").stat().st_size > 0
+
+
+def test_cancelled_and_overdue_jobs_are_reported_and_run_again(tmp_path: Path) -> None:
+    directory = tmp_path / "experiment"
+    set_up(directory)
+    process = start(
+        directory,
+        *("--profile", str(ROOT / "profiles" / "slurm"), *IMPATIENT, "results/gradients.h5"),
+    )
+
+    def collecting() -> list[int]:
+        return [job for job, comment in cluster.jobs("RUNNING") if "rule_collect" in comment]
+
+    first, second = wait_for(lambda: collecting()[:2] if len(collecting()) > 1 else [])
+    cluster.cancel(first)
+    cluster.halt_for_a_minute(second)
+    status = process.wait(PATIENCE)
+    output = (directory / "output").read_text()
+    assert status == 0, output
+    assert set(re.findall(r"SLURM status is: '(\w+)'", output)) == {"CANCELLED", "TIMEOUT"}
+    assert output.count("Trying to restart job") == 2
+    attempts = re.findall(r"rule collect:.*?mem_mb=(\d+)", output, re.DOTALL)
+    assert sorted(attempts) == ["1500", "1500", "3000", "3000"]
+    assert len([*(directory / "results" / "gradients").rglob("*.h5")]) == 2
