@@ -144,6 +144,11 @@ def jobs(*states: str) -> list[tuple[int, str]]:
     return [(int(number), comment) for number, comment in pairs]
 
 
+def generic_resources(job: int) -> str:
+    """What a job asks for beside cores and memory, such as ``gres:gpu:1``."""
+    return _run("squeue", "--noheader", f"--job={job}", "--Format=tres-per-job")
+
+
 def cancel(job: int) -> None:
     """Cancel a job, as a user would."""
     _run("scancel", str(job))

@@ -102,3 +102,17 @@ def test_cancelled_and_overdue_jobs_are_reported_and_run_again(tmp_path: Path) -
     attempts = re.findall(r"rule collect:.*?mem_mb=(\d+)", output, re.DOTALL)
     assert sorted(attempts) == ["1500", "1500", "3000", "3000"]
     assert len([*(directory / "results" / "gradients").rglob("*.h5")]) == 2
+
+
+def test_a_job_on_a_gpu_asks_for_one(tmp_path: Path) -> None:
+    directory = tmp_path / "experiment"
+    set_up(directory)
+    config = (directory / "config.yaml").read_text().replace("device: cpu", "device: cuda")
+    (directory / "config.yaml").write_text(config)
+    profile = ["--profile", str(ROOT / "profiles" / "slurm"), *IMPATIENT, "--retries", "0"]
+    process = start(directory, *profile)
+    (number, comment), *_ = wait_for(lambda: cluster.jobs("PENDING", "RUNNING"))
+    assert comment == "rule_train"
+    assert cluster.generic_resources(number) == "gres:gpu:1"
+    if process.wait(PATIENCE) != 0:  # here the GPU is a stand-in
+        assert "torch finds no CUDA device here" in (directory / "output").read_text()

@@ -46,6 +46,8 @@ rule collect:
     conda:
         "../../environment.yml"
     threads: 1
+    resources:
+        gpu=GPUS,
     params:
         collection=lambda wildcards: asdict(
             experiment.collection(wildcards.protocol, training_seed(wildcards))

@@ -6,6 +6,7 @@ import re
 from gradatlas.checkpoint import training_digest
 from gradatlas.configuration import check_file, read_experiment
 from gradatlas.data import folder
+from gradatlas.device import resolve_device
 from gradatlas.errors import InputError
 from gradatlas.provenance import file_digest, mapping_digest
 from gradatlas.sharding import TrialRange, plan_shards
@@ -27,6 +28,15 @@ try:
     )
 except InputError as error:
     raise WorkflowError(f"configuration: {error}") from None
+
+# GPUs that a job of training or collection asks for.
+GPUS = int(experiment.device == "cuda" or resolve_device(experiment.device) == "cuda")
+
+
+# What profiles/default has to give is for the jobs of this machine; a cluster has its own.
+resource_scopes:
+    gpu="local",
+
 
 DATA = folder(Path(workflow.basedir, experiment.data_root), experiment.dataset)
 

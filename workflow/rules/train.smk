@@ -60,6 +60,8 @@ rule train:
     conda:
         "../../environment.yml"
     threads: 2
+    resources:
+        gpu=GPUS,
     params:
         seed=training_seed,
         data=DATA,
