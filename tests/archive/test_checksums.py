@@ -5,7 +5,7 @@ import io
 import h5py
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
@@ -34,6 +34,7 @@ def test_fletcher32_is_that_of_hdf5(size: int, kind: str) -> None:
     assert fletcher32(data) == hdf5_fletcher32(data)
 
 
+@settings(deadline=None)  # the first example waits for the compiled loop
 @given(st.binary(min_size=2, max_size=5000).map(lambda data: data[: len(data) // 2 * 2]))
 def test_fletcher32_is_that_of_hdf5_for_any_bytes(data: bytes) -> None:
     array = np.frombuffer(data, np.uint8)

@@ -58,6 +58,7 @@ rule export:
             "archive.segment",
             "archive.selection",
             "archive.sources",
+            "archive.sums",
             "errors",
             "jobs",
             "replacing",

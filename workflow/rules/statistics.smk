@@ -22,6 +22,7 @@ rule statistics:
             "archive.segment",
             "archive.selection",
             "archive.sources",
+            "archive.sums",
             "bootstrap",
             "covariance",
             "description",

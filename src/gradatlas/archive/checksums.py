@@ -23,9 +23,11 @@ def row_checksums(rows: NDArray[Any]) -> NDArray[np.uint64]:
     Returns:
         One checksum per row, shape (t,).
     """
-    words = rows.reshape(len(rows), -1).view(np.uint32)
-    weights = np.arange(FIRST_WEIGHT, FIRST_WEIGHT + words.shape[1], dtype=np.uint64)
-    return np.asarray(np.einsum("ti,i->t", words, weights, dtype=np.uint64))
+    from gradatlas.archive.sums import (
+        weighted_sums,
+    )  # numba, which opening a file need not wait for
+
+    return weighted_sums(rows.reshape(len(rows), -1).view(np.uint32), FIRST_WEIGHT)
 
 
 def fletcher32(data: NDArray[np.uint8]) -> int:
@@ -52,12 +54,12 @@ def fletcher32(data: NDArray[np.uint8]) -> int:
 
 
 def _sums_of_matrix(words: NDArray[np.uint16]) -> tuple[int, int]:
-    rows = words.sum(axis=1, dtype=np.uint32).astype(np.int64)
-    dtype = np.uint32 if len(words) <= _MODULUS else np.uint64  # the faster one if it suffices
-    columns = words.sum(axis=0, dtype=dtype).astype(np.int64) % _MODULUS
+    from gradatlas.archive.sums import row_and_column_sums
+
+    rows, columns = (sums.astype(np.int64) for sums in row_and_column_sums(words))
     first = int(rows.sum())
     positions = _COLUMNS * int((rows % _MODULUS) @ np.arange(len(rows)))
-    positions += int(columns @ np.arange(_COLUMNS))
+    positions += int((columns % _MODULUS) @ np.arange(_COLUMNS))
     return first, first * words.size - positions
 
 

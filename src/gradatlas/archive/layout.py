@@ -98,15 +98,15 @@ def decode_attributes(stored: Mapping[str, Any]) -> ShardAttributes:
     Raises:
         KeyError: If an attribute is missing.
     """
-    stored = {"training_seed": stored["seed"], **stored}
+    optional = {"sample_sets": None, "training_seed": plain(stored["seed"])}
     values = {
-        field.name: plain(stored[field.name])
+        field.name: optional[field.name]
+        if field.name in optional and field.name not in stored
+        else plain(stored[field.name])
         for field in fields(ShardAttributes)
-        if field.name != "sample_sets"
     }
     values["library_versions"] = json.loads(values["library_versions"])
-    sample_sets = plain(stored["sample_sets"]) if "sample_sets" in stored else None
-    return ShardAttributes(**values, sample_sets=sample_sets)
+    return ShardAttributes(**values)
 
 
 def plain(value: Any) -> Any:  # noqa: ANN401 - HDF5 attributes are of any type
