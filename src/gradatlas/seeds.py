@@ -34,7 +34,8 @@ def compare_seeds(
         confidence: Level of the intervals of the means over seeds.
     """
     rows = pd.concat(map(pd.read_csv, statistics), ignore_index=True)
-    measured = [name for name in rows if name not in KEY and not name.endswith(("_low", "_high"))]
+    names = [str(name) for name in rows]
+    measured = [name for name in names if name not in KEY and not name.endswith(("_low", "_high"))]
     long = rows.melt(id_vars=KEY, value_vars=measured, var_name="statistic")
     write_csv(statistics_table, spread(long, [*KEY, "statistic"], "value", confidence))
     verdicts = pd.concat(map(pd.read_csv, claims), ignore_index=True)

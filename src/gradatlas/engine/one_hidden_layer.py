@@ -133,11 +133,11 @@ def _run(
         (network.preactivations, trial.activations),
     ):
         np.take(source, index, axis=0, out=target, mode="clip")  # raise would copy through a buffer
-    weight, bias = network.weight.copy(), network.bias.copy()
     samples, batch_size = len(index), measurement.batch_size
+    last_layer = network.weight.copy(), network.bias.copy()
     if measurement.update == "none":
-        no_effect = np.zeros((samples, 1), weight.dtype)
-        _pass_block(*vars(trial).values(), weight, bias, no_effect, batch_size, 0.0)
+        no_effect = np.zeros((samples, 1), network.weight.dtype)
+        _pass(trial, slice(0, samples), *last_layer, no_effect, batch_size, 0.0)
         return
     rate = measurement.learning_rate
     inputs = _extend(network.inputs, index, rate / batch_size)
@@ -149,13 +149,31 @@ def _run(
         else:
             # Within one minibatch no sample has an effect on another.
             within = inputs[block] if block_size > batch_size else inputs[block, :1]
-            rows = (values[block] for values in _by_sample(trial))
-            losses = trial.losses[block.start // batch_size :]
-            _pass_block(*rows, losses, weight, bias, within @ within.T, batch_size, rate)
+            _pass(trial, block, *last_layer, within @ within.T, batch_size, rate)
 
 
-def _by_sample(trial: _Trial) -> tuple[Array, ...]:
-    return trial.labels, trial.activations, trial.residuals, trial.errors
+def _pass(
+    trial: _Trial,
+    block: slice,
+    weight: Array,
+    bias: Array,
+    gram: Array,
+    batch_size: int,
+    rate: float,
+) -> None:
+    """Take a block of a trial through the network."""
+    _pass_block(
+        trial.labels[block],
+        trial.activations[block],
+        trial.residuals[block],
+        trial.errors[block],
+        trial.losses[block.start // batch_size :],
+        weight,
+        bias,
+        gram,
+        batch_size,
+        rate,
+    )
 
 
 def _halves(first: int, last: int, block_size: int) -> Iterator[tuple[slice, slice]]:
@@ -196,13 +214,13 @@ def _extend(inputs: Array, index: NDArray[np.unsignedinteger[Any]], step: float)
             varies[column] |= row[column] != first[column]
     varying = np.nonzero(varies)[0]
     constant = 1.0
-    for column in np.nonzero(~varies)[0]:
-        constant += first[column] ** 2
+    for margin in np.nonzero(~varies)[0]:
+        constant += first[margin] ** 2
     extended = np.empty((len(index), len(varying) + 1), inputs.dtype)
     extended[:, -1] = np.sqrt(step * constant)
     scale = inputs.dtype.type(np.sqrt(step))
-    for place, sample in enumerate(index):
-        row, target = inputs[sample], extended[place]
+    for place in range(len(index)):
+        row, target = inputs[index[place]], extended[place]
         for column in range(len(varying)):
             target[column] = scale * row[varying[column]]
     return extended
