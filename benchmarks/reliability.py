@@ -44,7 +44,7 @@ from tests.mutations import mutated
 from tests.workflow.smallest import ROOT, descendants, run, set_up, start
 
 SCHEMA = ROOT / "workflow" / "schemas" / "config.schema.yaml"
-DEFAULT: dict[str, Any] = yaml.safe_load((ROOT / "config.yaml").read_text())
+DEFAULT: dict[str, Any] = {**yaml.safe_load((ROOT / "config.yaml").read_text()), "seeds": [0, 1]}
 # Enough trials for a shard to take a moment to write.
 GRADIENTS = {"trials": 4000, "trials_per_job": 2000, "batch_sizes": [1, 16]}
 CAMPAIGNS = ("configurations", "planning", "disk", "kills")
