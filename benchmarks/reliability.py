@@ -11,7 +11,8 @@ Four campaigns:
   those of an undisturbed run; at the end the workflow has to complete.
 
 Usage: PYTHONPATH=. python benchmarks/reliability.py [configurations] [planning] [disk] [kills]
-           [--configurations 1000] [--plans 50] [--kills 100] [--seed 0] [--json FILE]
+           [--configurations 1000] [--plans 50] [--kills 100] [--minutes 60] [--seed 0]
+           [--json FILE]
 """
 
 import argparse
@@ -43,7 +44,7 @@ from tests.mutations import mutated
 from tests.workflow.smallest import ROOT, descendants, run, set_up, start
 
 SCHEMA = ROOT / "workflow" / "schemas" / "config.schema.yaml"
-DEFAULT: dict[str, Any] = yaml.safe_load((ROOT / "config.yaml").read_text())
+DEFAULT: dict[str, Any] = {**yaml.safe_load((ROOT / "config.yaml").read_text()), "seeds": [0, 1]}
 # Enough trials for a shard to take a moment to write.
 GRADIENTS = {"trials": 4000, "trials_per_job": 2000, "batch_sizes": [1, 16]}
 CAMPAIGNS = ("configurations", "planning", "disk", "kills")
@@ -127,7 +128,7 @@ def _files(folder: Path) -> Iterator[Path]:
         yield from (Path(parent, name) for name in names)
 
 
-def kill_at_random(directory: Path, count: int, seed: int) -> dict[str, Any]:
+def kill_at_random(directory: Path, count: int, minutes: float, seed: int) -> dict[str, Any]:
     """Run the smallest experiment under kills, and compare with an undisturbed run."""
     chance = random.Random(seed)  # noqa: S311 - not for secrets
     undisturbed, disturbed = directory / "undisturbed", directory / "disturbed"
@@ -141,7 +142,7 @@ def kill_at_random(directory: Path, count: int, seed: int) -> dict[str, Any]:
     counts: Counter[str] = Counter()
     findings: list[str] = []
     with tqdm(total=count, desc="kills", unit="kill") as progress:
-        while progress.n < count:
+        while progress.n < count and time.monotonic() - begun < 60 * minutes:
             what = _run_and_kill(disturbed, chance, duration / 3)
             counts[what] += 1
             progress.update(what.startswith("killed"))
@@ -267,6 +268,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--configurations", type=int, default=1000)
     parser.add_argument("--plans", type=int, default=50)
     parser.add_argument("--kills", type=int, default=100)
+    parser.add_argument("--minutes", type=float, default=60, help="longest time for the kills")
     parser.add_argument("--step", type=int, default=96 * 1024, help="bytes the disk grows by")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path)
@@ -292,7 +294,9 @@ def main() -> None:
             report["disk"] = fill_disk(Path(directory), chosen.step)
     if "kills" in chosen.campaigns:
         with tempfile.TemporaryDirectory() as directory:
-            report["kills"] = kill_at_random(Path(directory), chosen.kills, chosen.seed)
+            report["kills"] = kill_at_random(
+                Path(directory), chosen.kills, chosen.minutes, chosen.seed
+            )
     text = json.dumps(report, indent=1)
     print(text)
     if chosen.json:

@@ -121,6 +121,7 @@ def batch_sizes_with_trials(
             epoch=epoch,
             batch_size=size,
             parameter="last.weight",
+            diverged=0,
             norm=rng.normal(200, 10, trials),
             hill_plot=rng.uniform(5, 50, max(trials - 1, 0)),
             mean=rng.normal(size=(10, 12)) * rng.uniform(0, 5, 12),

@@ -4,14 +4,16 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
+import h5py
 import pytest
 
 from gradatlas import archive
 from gradatlas.cli import main
 from gradatlas.sharding import TrialRange
-from tests.archive.examples import flip, shard_path, write_atlas
+from tests.archive.examples import flip, shard_path, write_atlas, write_shard
 
 
 @pytest.fixture
@@ -72,6 +74,62 @@ def test_an_error_is_one_sentence(
     assert printed.out == ""
     assert printed.err.startswith(f"gradatlas: {atlas} is damaged")
     assert printed.err.count("\n") == 1
+
+
+def remove(path: Path) -> None:
+    path.unlink()
+
+
+def replace_by_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def replace_by_text(path: Path) -> None:
+    path.write_text("These are notes.")
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def write_newer(path: Path) -> None:
+    with h5py.File(path, "r+") as file:
+        file.attrs["format_version"] = 2
+
+
+@pytest.mark.parametrize(
+    ("damage", "sentence"),
+    [
+        (remove, "cannot be opened (No such file or directory)"),
+        (replace_by_folder, "is a directory, expected a shard"),
+        (truncate, "has no seal at its end: it is truncated"),
+        (replace_by_text, "is not an HDF5 file; expected a shard"),
+        (empty, "is not an HDF5 file; expected a shard"),
+        (write_newer, "has format version 2, expected at most 1; update"),
+    ],
+)
+@pytest.mark.parametrize("command", ["info", "verify", "export"])
+def test_whatever_is_wrong_with_a_file_is_one_sentence(
+    tmp_path: Path,
+    command: str,
+    damage: Callable[[Path], None],
+    sentence: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    shard, copy = tmp_path / "shard.h5", tmp_path / "copy.h5"
+    write_shard(shard)
+    damage(shard)
+    assert main([command, str(shard), *([str(copy)] if command == "export" else [])]) == 1
+    printed = capsys.readouterr()
+    first, *_ = (printed.out if command == "verify" else printed.err).splitlines()
+    assert first.removeprefix("gradatlas: ").startswith(f"{shard} {sentence}")
+    assert "Traceback" not in printed.err
+    assert not copy.exists()
 
 
 def test_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from gradatlas import archive
+from gradatlas.archive.groups import DATASETS
 from gradatlas.checkpoint import load_checkpoint, save_checkpoint
 from gradatlas.collection import collect
 from gradatlas.configuration import Collection
@@ -18,7 +19,7 @@ from gradatlas.device import DeviceError, resolve_device
 from gradatlas.errors import InputError
 from gradatlas.model import Architecture, initial_parameters
 from gradatlas.sampling import trial_samples
-from gradatlas.sharding import TrialRange
+from gradatlas.sharding import TrialRange, plan_shards
 
 MNIST = Path(__file__).parents[1] / "resources" / "mnist"
 ARCHITECTURE = Architecture(784, (12,), 10)
@@ -127,6 +128,18 @@ def test_same_trials_give_the_same_bytes(tmp_path: Path, checkpoint: Path) -> No
         folder.mkdir()
         contents.append(shard(folder, checkpoint, SETTINGS, TrialRange(0, 3)).read_bytes())
     assert contents[0] == contents[1]
+
+
+@pytest.mark.parametrize("trials_per_job", [1, 3])
+def test_tensors_do_not_depend_on_how_trials_are_split(
+    tmp_path: Path, checkpoint: Path, trials_per_job: int
+) -> None:
+    whole = archive.open_shards([shard(tmp_path, checkpoint, SETTINGS, TrialRange(0, 3))])
+    plan = plan_shards(4, trials_per_job)
+    parts = archive.open_shards([shard(tmp_path, checkpoint, SETTINGS, part) for part in plan])
+    for name in DATASETS:
+        rows, expected = (item.rows(name, 0, 3) for item in (parts, whole))
+        assert rows.tobytes() == expected.tobytes(), name
 
 
 def test_sample_sets_share_samples_but_not_their_order(tmp_path: Path, checkpoint: Path) -> None:

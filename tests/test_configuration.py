@@ -61,6 +61,11 @@ def test_the_default_experiment_has_three_protocols_with_their_own_trials() -> N
     assert experiment.training.checkpoints == (2, 30)
 
 
+def test_training_seeds_default_to_the_seed_and_their_order_changes_nothing() -> None:
+    assert read_experiment(changed("seed", 5), SCHEMA).training_seeds == (5,)
+    assert read_experiment(changed("seeds", [2, 0, 1]), SCHEMA).training_seeds == (0, 1, 2)
+
+
 def test_every_key_of_the_schema_has_a_description() -> None:
     def nodes(schema: dict[str, Any]) -> list[dict[str, Any]]:
         children = [*schema.get("properties", {}).values()]
@@ -94,6 +99,17 @@ def test_batch_sizes_are_sorted_so_that_their_order_in_the_file_changes_nothing(
         ("seed", True, "seed is True", "a whole number"),
         ("seed", "0", "seed is '0'", "a whole number"),
         ("seed", None, "seed is None", "a whole number"),
+        ("seeds", [], "seeds is []", "at least 1 entry"),
+        ("seeds", [1, 0, 1], "seeds is [1, 0, 1]", "no value twice"),
+        ("seeds", [0, -1], "seeds.1 is -1", "at least 0"),
+        ("seeds", [2**32], "seeds.0 is 4294967296", "at most 4294967295"),
+        ("seeds", 3, "seeds is 3", "a list"),
+        ("seeds", None, "seeds is None", "a list"),
+        ("seeds", {0: 1}, "seeds is {0: 1}", "a list"),
+        ("seeds", "0, 1", "seeds is '0, 1'", "a list"),
+        ("seeds", ["1"], "seeds.0 is '1'", "a whole number"),
+        ("seeds", [0.0], "seeds.0 is 0.0", "a whole number"),
+        ("seeds", [True], "seeds.0 is True", "a whole number"),
         ("device", "gpu", "device is 'gpu'", "auto, cpu, cuda"),
         ("data", "MNIST", "data is 'MNIST'", "keys with values"),
         ("data/name", "../MNIST", "data.name is '../MNIST'", "text that matches"),
@@ -103,10 +119,12 @@ def test_batch_sizes_are_sorted_so_that_their_order_in_the_file_changes_nothing(
         ("model/hidden", [], "model.hidden is []", "at least 1 entry"),
         ("model/hidden", [0], "model.hidden.0 is 0", "at least 1"),
         ("model/hidden", 1024, "model.hidden is 1024", "a list"),
+        ("training/batch_size", 0, "training.batch_size is 0", "at least 1"),
         ("training/learning_rate", 0, "training.learning_rate is 0", "above 0"),
         ("training/learning_rate", float("nan"), "training.learning_rate is nan", "finite"),
         ("training/learning_rate", float("inf"), "training.learning_rate is inf", "finite"),
         ("training/learning_rate", "1e-2", "training.learning_rate is '1e-2'", "0.01 or 1.0e-2"),
+        ("training/learning_rate", -0.1, "training.learning_rate is -0.1", "above 0"),
         ("training/momentum", 1, "training.momentum is 1", "below 1"),
         ("training/checkpoints", [30, 2], "training.checkpoints is [30, 2]", "ascending order"),
         ("training/checkpoints", [2, 2], "training.checkpoints is [2, 2]", "no value twice"),
@@ -116,6 +134,7 @@ def test_batch_sizes_are_sorted_so_that_their_order_in_the_file_changes_nothing(
         ("gradients/samples_per_trial", 0, "gradients.samples_per_trial is 0", "at least 1"),
         ("gradients/trials", 0, "gradients.trials is 0", "at least 1"),
         ("gradients/trials", 2**31, "gradients.trials_per_job is 1000", "at least 21475"),
+        ("gradients/trials", -5, "gradients.trials is -5", "at least 1"),
         ("gradients/trials_per_job", 0, "gradients.trials_per_job is 0", "at least 1"),
         ("gradients/batch_sizes", [0], "gradients.batch_sizes.0 is 0", "at least 1"),
         ("gradients/batch_sizes", [8, -1], "gradients.batch_sizes.1 is -1", "at least 1"),
@@ -140,6 +159,12 @@ def test_batch_sizes_are_sorted_so_that_their_order_in_the_file_changes_nothing(
             {"update": "none", "learning_rate": 1},
             "protocols.a.learning_rate is 1",
             "remove the key",
+        ),
+        (
+            "gradients/protocols/sgd/learning_rate",
+            float("nan"),
+            "gradients.protocols.sgd.learning_rate is nan",
+            "finite",
         ),
         (
             "gradients/protocols/sgd/sample_sets",
@@ -176,7 +201,7 @@ def test_an_empty_configuration_says_which_key_is_missing() -> None:
 
 
 @settings(max_examples=200, deadline=None)
-@given(mutated(DEFAULT))
+@given(mutated({**DEFAULT, "seeds": [0, 1]}))
 def test_whatever_is_wrong_there_is_one_sentence_or_a_sound_experiment(
     config: dict[str, Any],
 ) -> None:
@@ -200,6 +225,8 @@ def assert_sound(experiment: Experiment) -> None:
     """What jobs rely on."""
     assert all(a < b for a, b in pairwise(experiment.training.checkpoints))
     assert type(experiment.seed) is int
+    assert all(a < b for a, b in pairwise(experiment.training_seeds))
+    assert all(type(seed) is int for seed in experiment.training_seeds)
     for name, protocol in experiment.protocols.items():
         assert name == protocol.name
         assert protocol.batch_sizes[0] >= 1

@@ -6,12 +6,14 @@ from functools import cache
 from itertools import pairwise
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
+from matplotlib.image import imread
 from matplotlib.lines import Line2D
 from matplotlib.patches import StepPatch
 from matplotlib.quiver import Quiver
@@ -19,6 +21,7 @@ from matplotlib.text import Text
 from numpy.typing import NDArray
 
 from gradatlas.figures.claims import claims
+from gradatlas.figures.detail import draw_details
 from gradatlas.figures.direction import cancellation, direction
 from gradatlas.figures.laws import scaling_laws
 from gradatlas.figures.norm import (
@@ -26,14 +29,24 @@ from gradatlas.figures.norm import (
     normalised_norm_vs_batch_size,
     relative_spread,
 )
-from gradatlas.figures.reading import TableError, read_table
+from gradatlas.figures.reading import TableError, left_out, read_table
 from gradatlas.figures.shape import moments, norm_distribution, tails
 from gradatlas.figures.sources import noise_scale, variance_sources
 from gradatlas.figures.steps import steps
-from gradatlas.figures.style import EARLY, LATE, draw_files, epoch_colours, house_style
+from gradatlas.figures.style import (
+    EARLY,
+    LATE,
+    draw_files,
+    epoch_colours,
+    house_style,
+)
+from gradatlas.figures.summary import Roles, draw_summary
 from gradatlas.figures.training import training
+from gradatlas.figures.trials import read_batch_sizes
 from gradatlas.figures.weights import weight_maps
+from gradatlas.statistics import describe_batch_size
 from tests import figure_tables as made_up
+from tests.synthetic import draw, write_shards
 
 BOTH = ["sgd", "frozen"]
 FIGURES: dict[str, Callable[[], Figure]] = {
@@ -336,6 +349,63 @@ def test_diverged_trials_are_marked() -> None:
     expected = rows_of(table, "sgd", 2).query("batch_size == 64")[["batch_size", "mean_norm"]]
     np.testing.assert_allclose(points_of(crosses), expected)
     assert "diverged" in str(crosses.get_label())
+
+
+def test_batch_sizes_without_a_trial_left_are_said_on_every_figure(tmp_path: Path) -> None:
+    table = made_up.statistics_table()
+    diverged = (table["protocol"] == "sgd") & (table["batch_size"] == 64)
+    table.loc[diverged, "diverged_trials"] = 1000
+    table.loc[diverged, "mean_norm"] = np.nan
+    paths = {"statistics": tmp_path / "statistics.csv", "claims": tmp_path / "claims.csv"}
+    table.to_csv(paths["statistics"], index=False)
+    made_up.claims_table().to_csv(paths["claims"], index=False)
+    others = ("training", "law_curves", "variance_sources", "noise_scale")  # not drawn here
+    sources = {**dict.fromkeys(others, paths["claims"]), **paths}
+    targets = [tmp_path / "norm_vs_batch_size.svg", tmp_path / "claims.svg"]
+
+    draw_summary(sources, Roles("sgd", [], []), 0.95, targets)
+
+    for target in targets:
+        assert "2000 of 12000 trials of sgd diverged and are left out" in target.read_text()
+
+
+def test_trials_that_diverged_are_in_no_distribution_and_said_on_it(tmp_path: Path) -> None:
+    """A trial diverged also where its tensor is finite and only its loss is not."""
+    shards = write_shards(tmp_path, draw(12), batch_size=4)
+    row, maps = tmp_path / "row.json", tmp_path / "maps.h5"
+    describe_batch_size(
+        shards, shards, row, maps, max_order=4, resamples=100, confidence=0.9, seed=0
+    )
+    with h5py.File(maps, "r+") as file:
+        file["last_loss"][3] = np.inf
+    made_up.steps_table().to_csv(tmp_path / "steps.csv", index=False)
+    (item,) = read_batch_sizes([maps])
+    norms = np.linalg.norm(draw(12).reshape(12, -1), axis=1)
+    np.testing.assert_allclose(item.norm, np.delete(norms, 3), rtol=1e-6)
+
+    draw_details([maps], tmp_path / "steps.csv", [tmp_path / "tails.svg"])
+
+    text = (tmp_path / "tails.svg").read_text()
+    assert "1 of 12 trials of sgd diverged and are left out" in text
+
+
+@pytest.mark.parametrize("name", ["relative_spread", "norm_distribution", "claims", "steps"])
+def test_a_remark_stands_below_the_figure(tmp_path: Path, name: str) -> None:
+    """The area grows by the remark's two lines; no legend or label moves down into it."""
+    plain, remarked = tmp_path / "plain" / f"{name}.png", tmp_path / f"{name}.png"
+    draw_files({name: FIGURES[name]}, [plain], [])
+    draw_files({name: FIGURES[name]}, [remarked], [], "3 of 1000 trials diverged\nand others")
+    before, after = imread(plain), imread(remarked)
+    assert after.shape[0] > before.shape[0]
+    ink = [float((1 - image[: len(before), :, :3]).sum()) for image in (before, after)]
+    assert ink[1] == pytest.approx(ink[0], rel=0.02)
+    foot = after[len(before) :, :, :3]
+    assert foot.min() < 0.5
+    assert foot[[0, -1]].min() == foot[:, [0, -1]].min() == 1.0  # no letter is cut
+
+
+def test_nothing_is_said_where_no_trial_diverged() -> None:
+    assert left_out(made_up.statistics_table()) == ""
 
 
 @pytest.mark.filterwarnings("error")

@@ -43,6 +43,14 @@ def test_norm_page_holds_the_table_and_its_menus() -> None:
     assert menus["chosen_epoch"] == ["all", 2, 30]
 
 
+def test_norm_page_says_how_many_trials_diverged() -> None:
+    table = made_up.statistics_table()
+    table.loc[table["protocol"] == "sgd", "diverged_trials"] = 1
+    (said,) = norm_chart(table).to_dict()["title"]["subtitle"]
+    assert said == "12 of 12000 trials of sgd diverged and are left out"
+    assert data_of(norm_chart(table))["diverged_trials"].sum() == 12
+
+
 @pytest.fixture(scope="module")
 def maps(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """Statistics of two batch sizes, one trial of which diverged."""
@@ -66,7 +74,8 @@ def test_distribution_page_holds_every_trial_that_did_not_diverge(maps: list[Pat
     for size in (4, 64):
         found = norms[norms["batch_size"] == size]["norm"]
         np.testing.assert_allclose(found, expected, rtol=1e-6)
-    chart = distribution_chart(norms)
+    chart = distribution_chart(norms, "2 of 24 trials")
+    assert chart.to_dict()["title"]["subtitle"] == ["2 of 24 trials"]
     np.testing.assert_allclose(data_of(chart)["norm"], norms["norm"], rtol=1e-5)
     assert menus_of(chart)["chosen_batch_size"] == [4, 64]
 

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.workflow.smallest import run, set_up
+
 ROOT = Path(__file__).parents[2]
 
 # Small enough for seconds, but with every protocol, two shards and a remainder minibatch.
@@ -81,4 +83,14 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("finished")
     result = run_workflow(directory)
     assert result.returncode == 0, result.stdout + result.stderr
+    return directory
+
+
+@pytest.fixture(scope="session")
+def smallest(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The smallest experiment, run to its end on one core; tests copy it before they change it."""
+    directory = tmp_path_factory.mktemp("smallest") / "experiment"
+    set_up(directory)
+    status, output = run(directory)
+    assert status == 0, output
     return directory

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -78,9 +79,20 @@ def start(
 def descendants(parent: int) -> list[int]:
     """Processes below one, the deepest last."""
     children: list[str] = []
-    for thread in Path(f"/proc/{parent}/task").iterdir():
-        children += (thread / "children").read_text().split()
+    for path in Path(f"/proc/{parent}/task").glob("*/children"):
+        with suppress(OSError):  # the thread has just ended
+            children += path.read_text().split()
     return [item for child in map(int, children) for item in (child, *descendants(child))]
+
+
+def results(directory: Path) -> dict[str, bytes]:
+    """Every file of the results but logs and timings, unfinished ones included."""
+    root = directory / "results"
+    return {
+        str(path.relative_to(root)): path.read_bytes()
+        for path in root.rglob("*")
+        if path.is_file() and path.relative_to(root).parts[0] not in ("logs", "benchmarks")
+    }
 
 
 def run(directory: Path, *arguments: str) -> tuple[int, str]:

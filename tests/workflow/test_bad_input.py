@@ -23,19 +23,10 @@ def folder(tmp_path: Path) -> Path:
     return directory
 
 
-@pytest.fixture(scope="module")
-def collected(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the atlas; tests copy it before they change anything."""
-    directory = tmp_path_factory.mktemp("collected") / "experiment"
-    set_up(directory)
-    status, output = run(directory, "results/gradients.h5")
-    assert status == 0, output
-    return directory
-
-
-def copy(collected: Path, target: Path) -> Path:
-    """A copy of the experiment, in which files keep their times."""
-    return Path(shutil.copytree(collected, target / "copy"))
+@pytest.fixture
+def finished(smallest: Path, tmp_path: Path) -> Path:
+    """A copy of a finished experiment, in which files keep their times."""
+    return Path(shutil.copytree(smallest, tmp_path / "finished"))
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -133,21 +124,17 @@ def test_a_label_out_of_range_ends_training_in_a_sentence(folder: Path) -> None:
     assert_job_refuses(folder, CHECKPOINT, f"{labels} has the label 200, expected at most 2")
 
 
-def test_weights_that_are_not_finite_end_collection_in_a_sentence(
-    collected: Path, tmp_path: Path
-) -> None:
-    folder = copy(collected, tmp_path)
-    weights = load_file(folder / CHECKPOINT)
+def test_weights_that_are_not_finite_end_collection_in_a_sentence(finished: Path) -> None:
+    weights = load_file(finished / CHECKPOINT)
     weights["last.bias"] = np.full_like(weights["last.bias"], np.nan)
-    save_file(weights, folder / CHECKPOINT)
-    (folder / SHARD).unlink()
+    save_file(weights, finished / CHECKPOINT)
+    (finished / SHARD).unlink()
 
-    assert_job_refuses(folder, SHARD, f"last.bias of {CHECKPOINT} is not finite float32")
+    assert_job_refuses(finished, SHARD, f"last.bias of {CHECKPOINT} is not finite float32")
 
 
-def test_a_truncated_shard_ends_the_atlas_in_a_sentence(collected: Path, tmp_path: Path) -> None:
-    folder = copy(collected, tmp_path)
-    (folder / SHARD).write_bytes((folder / SHARD).read_bytes()[:-100])
-    (folder / "results" / "gradients.h5").unlink()
+def test_a_truncated_shard_ends_the_atlas_in_a_sentence(finished: Path) -> None:
+    (finished / SHARD).write_bytes((finished / SHARD).read_bytes()[:-100])
+    (finished / "results" / "gradients.h5").unlink()
 
-    assert_job_refuses(folder, "results/gradients.h5", SHARD)
+    assert_job_refuses(finished, "results/gradients.h5", SHARD)

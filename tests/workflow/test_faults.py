@@ -1,17 +1,21 @@
 """Faults: after each the next run completes, and its results are those of an undisturbed one."""
 
+import itertools
 import os
+import re
+import resource
 import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
 import gradatlas
-from tests.workflow.smallest import descendants, run, set_up, start
+from tests.workflow.smallest import descendants, results, run, set_up, start
 
 # A shard that takes a moment to write, so that faults find its writer at work.
 GRADIENTS = {"trials": 3000, "trials_per_job": 3000, "batch_sizes": [1]}
@@ -36,16 +40,6 @@ def folder(undisturbed: Path, tmp_path: Path) -> Path:
     (copy / SHARD).unlink()
     (copy / ATLAS).unlink()
     return copy
-
-
-def results(folder: Path) -> dict[str, bytes]:
-    """Every file of the results but logs and timings, unfinished ones included."""
-    root = folder / "results"
-    return {
-        str(path.relative_to(root)): path.read_bytes()
-        for path in root.rglob("*")
-        if path.is_file() and path.relative_to(root).parts[0] not in ("logs", "benchmarks")
-    }
 
 
 def partials(folder: Path) -> list[Path]:
@@ -146,6 +140,88 @@ def test_disk_full(folder: Path, small_disk: Path, undisturbed: Path) -> None:
     assert_completes(folder, undisturbed)
 
 
+# All files of jobs that need nothing of each other, so that one run tries them all.
+LAYERS = [
+    ("gradients.h5", "steps.csv", "statistics/sgd/epoch1/batch5.*"),
+    (
+        *("gradients_export.h5", "statistics*.csv", "claims.*", "scaling.csv", "law_curves.csv"),
+        *("local_exponents.csv", "readings.csv", "variance_sources.csv", "noise_scale.csv"),
+    ),
+    ("figures/*",),
+]
+
+
+@contextmanager
+def full_disk(folder: Path) -> Iterator[tuple[str, int]]:
+    """Nothing is free below the results; yields what is said, of files from which size on."""
+    ballast = folder / "results" / "ballast"
+    with suppress(OSError), ballast.open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(4096))
+    yield "No space left on device", 1
+    ballast.unlink()
+
+
+@contextmanager
+def file_size_limit(_: Path) -> Iterator[tuple[str, int]]:
+    """Files may hold 12 kB, enough for Snakemake's log; yields the same as ``full_disk``."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (12_000, before[1]))
+    try:
+        yield "File too large", 12_001
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.fixture
+def finished(smallest: Path, tmp_path: Path) -> Iterator[Path]:
+    """A finished experiment, exported, with its results on a disk of 8 MB."""
+    copy = Path(shutil.copytree(smallest, tmp_path / "finished"))
+    disk = copy / "results"
+    mount = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(disk)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
+        pytest.skip("mounting a file system is not permitted here")
+    shutil.copytree(smallest / "results", disk, dirs_exist_ok=True)
+    status, output = run(copy, "results/gradients_export.h5")
+    assert status == 0, output
+    yield copy
+    subprocess.run(["umount", "--lazy", str(disk)], check=True)
+
+
+def remove(folder: Path, patterns: Iterable[str]) -> list[str]:
+    """Remove files of the results; their names as targets."""
+    files = [path for pattern in patterns for path in (folder / "results").glob(pattern)]
+    for path in files:
+        path.unlink()
+    return [str(path.relative_to(folder)) for path in files]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", [full_disk, file_size_limit])
+def test_every_stage_says_what_it_could_not_write_and_then_completes(
+    fault: Callable[[Path], AbstractContextManager[tuple[str, int]]], finished: Path, tmp_path: Path
+) -> None:
+    expected = results(finished)
+    kept = shutil.copytree(finished / "results", tmp_path / "kept")
+    for layer in LAYERS:
+        targets = remove(finished, layer)
+        with fault(finished) as (reason, size):
+            status, output = run(finished, "--keep-going", *targets)
+        assert status != 0
+        assert re.search(rf"^error: \S+ could not be written \({reason}\)", output, re.MULTILINE)
+        assert "Traceback" not in output
+        written = [finished / target for target in targets if (finished / target).exists()]
+        assert all(path.stat().st_size < size for path in written)
+        assert results(finished).items() <= expected.items()
+        shutil.copytree(kept, finished / "results", dirs_exist_ok=True)
+
+    remove(finished, itertools.chain(*LAYERS))
+    for target in ("all", "results/gradients_export.h5"):
+        status, output = run(finished, target)
+        assert status == 0, output
+    assert results(finished) == expected
+
+
 @pytest.fixture(params=[".", "results"])
 def read_only(folder: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
     """A folder of the experiment, on a file system that cannot be written."""
@@ -177,3 +253,21 @@ def test_moved_results_are_complete_and_up_to_date_whatever_their_times(
 
     assert gradatlas.open(moved / ATLAS).select().norms().tolist() == expected.tolist()
     assert "Nothing to be done" in run(moved, ATLAS, "--dry-run")[1]
+
+
+def test_results_from_the_future_are_named_and_a_touch_mends_them(
+    folder: Path, undisturbed: Path
+) -> None:
+    """The clock was set back by a day since the network was trained."""
+    for path in (folder / "results").rglob("*"):
+        moment = path.stat().st_mtime + 86_400
+        os.utime(path, (moment, moment))
+    status, output = run(folder, SHARD)
+    assert status != 0
+    assert "has older modification time" in output
+    assert "Traceback" not in output
+    assert not (folder / SHARD).exists()
+
+    find = ["find", "results", "-newermt", "now", "-exec", "touch", "{}", "+"]
+    subprocess.run(find, cwd=folder, check=True)
+    assert_completes(folder, undisturbed)

@@ -90,6 +90,8 @@ rule figures:
         style=STYLE,
         code=code(
             "figures",
+            "archive.layout",
+            "description",
             "errors",
             "figures.claims",
             "figures.curves",
@@ -138,6 +140,8 @@ rule detail_figures:
         style=STYLE,
         code=code(
             "detail_figures",
+            "archive.layout",
+            "description",
             "errors",
             "figures.curves",
             "figures.detail",

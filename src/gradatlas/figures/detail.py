@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from gradatlas.figures.reading import read_table
+from gradatlas.figures.reading import left_out, read_table
 from gradatlas.figures.shape import norm_distribution, tails
 from gradatlas.figures.steps import steps
 from gradatlas.figures.style import draw_files
-from gradatlas.figures.trials import read_batch_sizes
+from gradatlas.figures.trials import read_batch_sizes, trial_counts
 from gradatlas.figures.weights import weight_maps
 
 
@@ -29,4 +29,4 @@ def draw_details(maps: Sequence[Path], steps_table: Path, targets: Sequence[Path
         "weight_maps": lambda: weight_maps(batch_sizes),
         "steps": lambda: steps(read_table(steps_table)),
     }
-    draw_files(figures, targets, [*maps, steps_table])
+    draw_files(figures, targets, [*maps, steps_table], left_out(trial_counts(batch_sizes)))

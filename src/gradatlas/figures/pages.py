@@ -8,7 +8,7 @@ import altair as alt
 import pandas as pd
 
 from gradatlas.description import read_trials
-from gradatlas.figures.reading import epochs_of, read_table
+from gradatlas.figures.reading import epochs_of, left_out, read_table
 from gradatlas.figures.style import epoch_colours
 from gradatlas.replacing import replace_file
 
@@ -30,8 +30,9 @@ def write_pages(
     Raises:
         TableError: The table of statistics is no such table.
     """
-    _write(norm_page, norm_chart(read_table(statistics)))
-    _write(distribution_page, distribution_chart(read_norms(maps)))
+    table = read_table(statistics)
+    _write(norm_page, norm_chart(table))
+    _write(distribution_page, distribution_chart(read_norms(maps), left_out(table)))
 
 
 def norm_chart(statistics: pd.DataFrame) -> alt.VConcatChart:
@@ -41,8 +42,8 @@ def norm_chart(statistics: pd.DataFrame) -> alt.VConcatChart:
         statistics: Table of statistics.
     """
     columns = [
-        *("protocol", "epoch", "batch_size", "trials", "mean_norm", "std_norm"),
-        *("relative_std", "relative_std_low", "relative_std_high"),
+        *("protocol", "epoch", "batch_size", "trials", "diverged_trials"),
+        *("mean_norm", "std_norm", "relative_std", "relative_std_low", "relative_std_high"),
     ]
     table = statistics[columns].assign(
         low=statistics["mean_norm"] - statistics["std_norm"],
@@ -61,18 +62,22 @@ def norm_chart(statistics: pd.DataFrame) -> alt.VConcatChart:
             norm,
             spread,
             data=_data(table),
-            title="Norm of the gradient S of a trial, and its spread",
+            title=alt.Title(
+                "Norm of the gradient S of a trial, and its spread",
+                subtitle=left_out(statistics).splitlines(),
+            ),
         )
         .add_params(*menus)
         .transform_filter(f"({_chosen('protocol')}) && ({_chosen('epoch')})")
     )
 
 
-def distribution_chart(norms: pd.DataFrame) -> alt.Chart:
+def distribution_chart(norms: pd.DataFrame, remark: str = "") -> alt.Chart:
     """Histogram of the norms of single trials at one batch size.
 
     Args:
         norms: Table of ``read_norms``.
+        remark: What to say below the title.
     """
     sizes = sorted(norms["batch_size"].unique().tolist())
     menus = [
@@ -85,7 +90,9 @@ def distribution_chart(norms: pd.DataFrame) -> alt.Chart:
             _data(norms),
             width=WIDTH,
             height=HEIGHT,
-            title="Norm of the gradient S of single trials",
+            title=alt.Title(
+                "Norm of the gradient S of single trials", subtitle=remark.splitlines()
+            ),
         )
         .mark_bar(opacity=0.75)
         .encode(
@@ -144,7 +151,10 @@ def _curves(
         y=alt.Y(f"{column}:Q", scale=scale, title=title),
         shape=alt.Shape("epoch:N", legend=None),
         tooltip=[
-            *(alt.Tooltip(f"{name}:N") for name in ("protocol", "epoch", "batch_size", "trials")),
+            *(
+                alt.Tooltip(f"{name}:N")
+                for name in ("protocol", "epoch", "batch_size", "trials", "diverged_trials")
+            ),
             *(
                 alt.Tooltip(f"{name}:Q", format=".4g")
                 for name in ("mean_norm", "std_norm", "relative_std", *ends)

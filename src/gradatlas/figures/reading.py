@@ -26,6 +26,20 @@ def read_table(path: Path) -> pd.DataFrame:
         ) from error
 
 
+def left_out(trials: pd.DataFrame) -> str:
+    """How many trials diverged, which no figure shows, a line a protocol; empty where none did.
+
+    Args:
+        trials: At least the columns protocol, trials and diverged_trials.
+    """
+    counts = trials.groupby("protocol", sort=False)[["diverged_trials", "trials"]].sum()
+    return "\n".join(
+        f"{diverged} of {total} trials of {protocol} diverged and are left out"
+        for protocol, diverged, total in counts.itertuples()
+        if diverged
+    )
+
+
 def epochs_of(table: pd.DataFrame) -> list[int]:
     """Checkpoints of a table, in ascending order."""
     return sorted(int(epoch) for epoch in table["epoch"].unique())

@@ -14,12 +14,14 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LinearSegmentedColormap, ListedColormap, LogNorm, to_hex
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, LogLocator, NullFormatter, NullLocator, ScalarFormatter
+from matplotlib.transforms import Bbox
 
 from gradatlas.provenance import code_commit, file_digest, mapping_digest
 from gradatlas.replacing import replace_file
 
 STYLE = Path(__file__).parents[1] / "gradatlas.mplstyle"
 COLUMN_WIDTH = 3.4  # inches, of a two-column article
+FOOT_LINE = 0.15  # inches, of text below a figure
 
 # Okabe and Ito's colours, told apart with any colour vision. The first and the last checkpoint
 # have those of the article, blue and green.
@@ -135,7 +137,10 @@ def nothing_to_draw(reason: str) -> Figure:
 
 
 def draw_files(
-    figures: Mapping[str, Callable[[], Figure]], targets: Sequence[Path], sources: Sequence[Path]
+    figures: Mapping[str, Callable[[], Figure]],
+    targets: Sequence[Path],
+    sources: Sequence[Path],
+    remark: str = "",
 ) -> None:
     """Draw figures into files: a file's stem is the figure's name, its suffix the format.
 
@@ -146,19 +151,33 @@ def draw_files(
         figures: What draws each figure, by name; called for the targets alone.
         targets: Files to write.
         sources: Files that were read, for the metadata.
+        remark: What every figure says at its foot.
     """
     digest = mapping_digest({str(path): file_digest(path) for path in sources})
     description = f"Drawn by Gradient Atlas, commit {code_commit()}, from data sha256:{digest}."
     with house_style():
         for name, paths in groupby(sorted(targets, key=_name), key=_name):
             figure = figures[name]()
+            area = _add_foot(figure, remark) if remark else None
             for path in paths:
                 title = name.replace("_", " ")
                 content = io.BytesIO()  # so that a full disk leaves no half figure
                 metadata = _metadata(path.suffix, title, description)
-                figure.savefig(content, format=path.suffix[1:], metadata=metadata)
+                figure.savefig(content, format=path.suffix[1:], metadata=metadata, bbox_inches=area)
                 figure.set_layout_engine("none")  # laid out by now, the same for all formats
                 replace_file(path, content.getvalue())
+
+
+def _add_foot(figure: Figure, remark: str) -> Bbox:
+    """Write a remark below a figure, outside its layout; returns the area of both, inches."""
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # laid out by now; what follows changes nothing in there
+    for legend in figure.legends:  # which else move to the area's lower edge
+        legend.set_bbox_to_anchor((0, 0, 1, 1), transform=figure.transFigure)
+    width, height = figure.get_size_inches()
+    foot = FOOT_LINE * len(remark.splitlines())
+    figure.text(0.5, -foot / 2 / height, remark, ha="center", va="center", fontsize=6.5)
+    return Bbox.from_extents(0, -foot, width, height)
 
 
 def _name(target: Path) -> str:

@@ -15,7 +15,7 @@ from gradatlas.figures.norm import (
     normalised_norm_vs_batch_size,
     relative_spread,
 )
-from gradatlas.figures.reading import epochs_of, read_table
+from gradatlas.figures.reading import epochs_of, left_out, read_table
 from gradatlas.figures.shape import moments
 from gradatlas.figures.sources import noise_scale, variance_sources
 from gradatlas.figures.style import draw_files
@@ -53,7 +53,8 @@ def draw_summary(
         TableError: A file is no such table.
     """
     read = {name: read_table(path) for name, path in tables.items()}
-    draw_files(_figures(read, roles, confidence), targets, [*tables.values()])
+    figures = _figures(read, roles, confidence)
+    draw_files(figures, targets, [*tables.values()], left_out(read["statistics"]))
 
 
 def _figures(

@@ -6,7 +6,10 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
+
+from gradatlas.description import read_trials
 
 Array = NDArray[np.float64]
 
@@ -20,6 +23,7 @@ class BatchSize:
         epoch: Epoch of the checkpoint.
         batch_size: Samples per minibatch.
         parameter: Parameter whose gradient is described, such as ``last.weight``.
+        diverged: Number of trials that diverged; nothing else here knows of them.
         norm: |S| of the trials that did not diverge, nats, shape (T,).
         hill_plot: Hill's tail index of the norm at k = 1, 2, ... largest values, shape (T - 1,).
         mean: Mean of S over trials, nats, of the parameter's shape.
@@ -30,6 +34,7 @@ class BatchSize:
     epoch: int
     batch_size: int
     parameter: str
+    diverged: int
     norm: Array
     hill_plot: Array
     mean: Array
@@ -42,18 +47,25 @@ def read_batch_sizes(paths: Sequence[Path]) -> list[BatchSize]:
 
 
 def _read(path: Path) -> BatchSize:
+    trials = read_trials(path)
     with h5py.File(path, "r") as file:
-        norm = np.asarray(file["norm"][()])
         return BatchSize(
-            protocol=str(file.attrs["protocol"]),
-            epoch=int(file.attrs["epoch"]),
-            batch_size=int(file.attrs["batch_size"]),
+            protocol=trials.protocol,
+            epoch=trials.epoch,
+            batch_size=trials.batch_size,
             parameter=str(file.attrs["parameter"]),
-            norm=norm[np.isfinite(norm)],
+            diverged=int(np.count_nonzero(~trials.finite)),
+            norm=trials.columns["norm"][trials.finite],
             hill_plot=np.asarray(file["hill_plot"][()]),
             mean=np.asarray(file["mean"][()]),
             variance=np.asarray(file["variance"][()]),
         )
+
+
+def trial_counts(batch_sizes: Sequence[BatchSize]) -> pd.DataFrame:
+    """Trials of each batch size: protocol, trials, diverged_trials."""
+    rows = [(item.protocol, item.diverged + len(item.norm), item.diverged) for item in batch_sizes]
+    return pd.DataFrame(rows, columns=["protocol", "trials", "diverged_trials"])
 
 
 def by_epoch(batch_sizes: Sequence[BatchSize]) -> dict[int, list[BatchSize]]:
