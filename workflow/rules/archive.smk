@@ -10,6 +10,15 @@ rule atlas:
     input:
         shards=all_shards,
         checkpoints=[checkpoint(epoch) for epoch in experiment.training.checkpoints],
+    output:
+        "<results>/gradients.h5",
+    log:
+        "<results>/logs/atlas.log",
+    benchmark:
+        "<results>/benchmarks/atlas.tsv"
+    conda:
+        "../../environment.yml"
+    params:
         code=code(
             "atlas",
             "archive.atlas",
@@ -25,15 +34,6 @@ rule atlas:
             "replacing",
             "sharding",
         ),
-    output:
-        "<results>/gradients.h5",
-    log:
-        "<results>/logs/atlas.log",
-    benchmark:
-        "<results>/benchmarks/atlas.tsv"
-    conda:
-        "../../environment.yml"
-    params:
         epochs=experiment.training.checkpoints,
     script:
         "../../scripts/atlas.py"
@@ -43,6 +43,15 @@ rule export:
     input:
         atlas=rules.atlas.output[0],
         shards=all_shards,
+    output:
+        "<results>/gradients_export.h5",
+    log:
+        "<results>/logs/export.log",
+    benchmark:
+        "<results>/benchmarks/export.tsv"
+    conda:
+        "../../environment.yml"
+    params:
         code=code(
             "export",
             "archive.atomic",
@@ -64,13 +73,5 @@ rule export:
             "replacing",
             "sharding",
         ),
-    output:
-        "<results>/gradients_export.h5",
-    log:
-        "<results>/logs/export.log",
-    benchmark:
-        "<results>/benchmarks/export.tsv"
-    conda:
-        "../../environment.yml"
     script:
         "../../scripts/export.py"

@@ -36,8 +36,6 @@ rule collect:
     input:
         checkpoint=checkpoint_input,
         data=DATA_FILES,
-        code=COLLECTION_CODE,
-        training_code=[path for path in TRAINING_CODE if path not in COLLECTION_CODE],
     output:
         "<results>/gradients/{protocol}/epoch{epoch}/batch{batch_size}/trials{first}-{last}.h5",
     log:
@@ -50,6 +48,8 @@ rule collect:
     resources:
         gpu=GPUS,
     params:
+        code=COLLECTION_CODE,
+        training_code=TRAINING_CODE,
         collection=lambda wildcards: asdict(
             experiment.collection(wildcards.protocol, training_seed(wildcards))
         ),

@@ -2,6 +2,7 @@
 
 import os
 import re
+from functools import cache
 
 from gradatlas.checkpoint import training_digest
 from gradatlas.configuration import check_file, read_experiment
@@ -54,6 +55,9 @@ pathvars:
     results="{results}" if SEVERAL_SEEDS else next(iter(RESULTS)),
 
 
+source_digest = cache(file_digest)
+
+
 wildcard_constraints:
     results="|".join(RESULTS),
     protocol="[a-z][a-z0-9_]*",
@@ -64,16 +68,17 @@ wildcard_constraints:
 
 
 def code(script, *modules):
-    """The script and the modules of the package that determine a rule's output."""
+    """Digest of the script and the modules of the package that determine a rule's output."""
     package = Path(workflow.basedir, "src", "gradatlas")
     paths = [package / module.replace(".", "/") for module in modules]
-    return [
+    sources = [
         Path(workflow.basedir, "scripts", f"{script}.py"),
         *(
             path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
             for path in paths
         ),
     ]
+    return mapping_digest({"code": [source_digest(source) for source in sources]})
 
 
 def checkpoint(epoch):
@@ -146,7 +151,7 @@ TRAINING_FACTS = {
     "batch_size": experiment.training.batch_size,
     "learning_rate": experiment.training.learning_rate,
     "momentum": experiment.training.momentum,
-    "code": [file_digest(path) for path in TRAINING_CODE],
+    "code": TRAINING_CODE,
 }
 
 

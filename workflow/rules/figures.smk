@@ -41,6 +41,16 @@ rule steps:
     input:
         checkpoints=[checkpoint(epoch) for epoch in experiment.training.checkpoints],
         data=DATA_FILES,
+    output:
+        "<results>/steps.csv",
+    log:
+        "<results>/logs/steps.log",
+    benchmark:
+        "<results>/benchmarks/steps.tsv"
+    conda:
+        "../../environment.yml"
+    threads: 1
+    params:
         code=code(
             "steps",
             "checkpoint",
@@ -59,16 +69,6 @@ rule steps:
             "steps",
             "trials",
         ),
-    output:
-        "<results>/steps.csv",
-    log:
-        "<results>/logs/steps.log",
-    benchmark:
-        "<results>/benchmarks/steps.tsv"
-    conda:
-        "../../environment.yml"
-    threads: 1
-    params:
         collection=lambda wildcards: asdict(
             experiment.collection(MAIN_PROTOCOL.name, training_seed(wildcards))
         ),
@@ -88,6 +88,16 @@ rule figures:
         noise_scale="<results>/noise_scale.csv",
         claims="<results>/claims.csv",
         style=STYLE,
+    output:
+        SUMMARY_FIGURES,
+    log:
+        "<results>/logs/figures.log",
+    benchmark:
+        "<results>/benchmarks/figures.tsv"
+    conda:
+        "../../environment.yml"
+    threads: 1
+    params:
         code=code(
             "figures",
             "archive.layout",
@@ -109,16 +119,6 @@ rule figures:
             "provenance",
             "replacing",
         ),
-    output:
-        SUMMARY_FIGURES,
-    log:
-        "<results>/logs/figures.log",
-    benchmark:
-        "<results>/benchmarks/figures.tsv"
-    conda:
-        "../../environment.yml"
-    threads: 1
-    params:
         tables=[
             *("statistics", "training", "law_curves"),
             *("variance_sources", "noise_scale", "claims"),
@@ -138,6 +138,16 @@ rule detail_figures:
         ],
         steps="<results>/steps.csv",
         style=STYLE,
+    output:
+        DETAIL_FIGURES,
+    log:
+        "<results>/logs/detail_figures.log",
+    benchmark:
+        "<results>/benchmarks/detail_figures.tsv"
+    conda:
+        "../../environment.yml"
+    threads: 1
+    params:
         code=code(
             "detail_figures",
             "archive.layout",
@@ -155,15 +165,6 @@ rule detail_figures:
             "provenance",
             "replacing",
         ),
-    output:
-        DETAIL_FIGURES,
-    log:
-        "<results>/logs/detail_figures.log",
-    benchmark:
-        "<results>/benchmarks/detail_figures.tsv"
-    conda:
-        "../../environment.yml"
-    threads: 1
     script:
         "../../scripts/detail_figures.py"
 
@@ -175,18 +176,6 @@ rule pages:
             f"<results>/statistics/{protocol}/epoch{epoch}/batch{batch_size}.h5"
             for protocol, epoch, batch_size in grid()
         ],
-        code=code(
-            "pages",
-            "archive.layout",
-            "description",
-            "errors",
-            "figures.pages",
-            "figures.reading",
-            "figures.style",
-            "jobs",
-            "provenance",
-            "replacing",
-        ),
     output:
         norm=report(
             "<results>/figures/norm_vs_batch_size.html",
@@ -207,5 +196,18 @@ rule pages:
     conda:
         "../../environment.yml"
     threads: 1
+    params:
+        code=code(
+            "pages",
+            "archive.layout",
+            "description",
+            "errors",
+            "figures.pages",
+            "figures.reading",
+            "figures.style",
+            "jobs",
+            "provenance",
+            "replacing",
+        ),
     script:
         "../../scripts/pages.py"

@@ -9,6 +9,17 @@ rule statistics:
     input:
         shards=batch_size_shards,
         largest_batch_shards=largest_batch_shards,
+    output:
+        row="<results>/statistics/{protocol}/epoch{epoch}/batch{batch_size}.json",
+        maps="<results>/statistics/{protocol}/epoch{epoch}/batch{batch_size}.h5",
+    log:
+        "<results>/logs/statistics/{protocol}/epoch{epoch}/batch{batch_size}.log",
+    benchmark:
+        "<results>/benchmarks/statistics/{protocol}/epoch{epoch}/batch{batch_size}.tsv"
+    conda:
+        "../../environment.yml"
+    threads: 1
+    params:
         code=code(
             "statistics",
             "archive.checksums",
@@ -36,17 +47,6 @@ rule statistics:
             "sharding",
             "statistics",
         ),
-    output:
-        row="<results>/statistics/{protocol}/epoch{epoch}/batch{batch_size}.json",
-        maps="<results>/statistics/{protocol}/epoch{epoch}/batch{batch_size}.h5",
-    log:
-        "<results>/logs/statistics/{protocol}/epoch{epoch}/batch{batch_size}.log",
-    benchmark:
-        "<results>/benchmarks/statistics/{protocol}/epoch{epoch}/batch{batch_size}.tsv"
-    conda:
-        "../../environment.yml"
-    threads: 1
-    params:
         max_order=lookup("statistics/max_order", within=config),
         resamples=lookup("statistics/bootstrap", within=config),
         confidence=lookup("statistics/confidence", within=config),
@@ -61,16 +61,6 @@ rule statistics_table:
             f"<results>/statistics/{protocol}/epoch{epoch}/batch{batch_size}.json"
             for protocol, epoch, batch_size in grid()
         ],
-        code=code(
-            "statistics_table",
-            "archive.layout",
-            "description",
-            "errors",
-            "jobs",
-            "provenance",
-            "replacing",
-            "tables",
-        ),
     output:
         table=report(
             "<results>/statistics.csv",
@@ -91,6 +81,17 @@ rule statistics_table:
     conda:
         "../../environment.yml"
     threads: 1
+    params:
+        code=code(
+            "statistics_table",
+            "archive.layout",
+            "description",
+            "errors",
+            "jobs",
+            "provenance",
+            "replacing",
+            "tables",
+        ),
     script:
         "../../scripts/statistics_table.py"
 
@@ -101,29 +102,6 @@ rule claims:
             f"<results>/statistics/{protocol}/epoch{epoch}/batch{batch_size}.h5"
             for protocol, epoch, batch_size in grid()
         ],
-        code=code(
-            "claims",
-            "archive.layout",
-            "bootstrap",
-            "claims",
-            "comparison",
-            "covariance",
-            "description",
-            "errors",
-            "evidence",
-            "jackknife",
-            "jobs",
-            "laws",
-            "noise_scale",
-            "norms",
-            "provenance",
-            "readings",
-            "replacing",
-            "scaling",
-            "sweep",
-            "tables",
-            "variance_sources",
-        ),
     output:
         scaling=report(
             "<results>/scaling.csv",
@@ -156,6 +134,29 @@ rule claims:
         "../../environment.yml"
     threads: 1
     params:
+        code=code(
+            "claims",
+            "archive.layout",
+            "bootstrap",
+            "claims",
+            "comparison",
+            "covariance",
+            "description",
+            "errors",
+            "evidence",
+            "jackknife",
+            "jobs",
+            "laws",
+            "noise_scale",
+            "norms",
+            "provenance",
+            "readings",
+            "replacing",
+            "scaling",
+            "sweep",
+            "tables",
+            "variance_sources",
+        ),
         resamples=lookup("statistics/bootstrap", within=config),
         confidence=lookup("statistics/confidence", within=config),
         seed=experiment.seed,
@@ -168,17 +169,6 @@ rule seeds:
     input:
         statistics=expand(rules.statistics_table.output.table, results=RESULTS),
         claims=expand(rules.claims.output.claims, results=RESULTS),
-        code=code(
-            "seeds",
-            "archive.layout",
-            "description",
-            "errors",
-            "jobs",
-            "provenance",
-            "replacing",
-            "seeds",
-            "tables",
-        ),
     output:
         statistics=report(
             "results/seeds.csv",
@@ -200,6 +190,17 @@ rule seeds:
         "../../environment.yml"
     threads: 1
     params:
+        code=code(
+            "seeds",
+            "archive.layout",
+            "description",
+            "errors",
+            "jobs",
+            "provenance",
+            "replacing",
+            "seeds",
+            "tables",
+        ),
         confidence=lookup("statistics/confidence", within=config),
     script:
         "../../scripts/seeds.py"

@@ -42,7 +42,6 @@ else:
 rule train:
     input:
         data=DATA_FILES,
-        code=TRAINING_CODE,
     output:
         checkpoints=[
             update(checkpoint(epoch)) for epoch in experiment.training.checkpoints
@@ -63,6 +62,7 @@ rule train:
     resources:
         gpu=GPUS,
     params:
+        code=TRAINING_CODE,
         seed=training_seed,
         data=DATA,
         hidden=experiment.hidden,
