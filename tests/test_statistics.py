@@ -125,7 +125,8 @@ def test_blocks_and_shards_do_not_change_the_result(
 
 def test_intervals_hold_their_estimates(tmp_path: Path) -> None:
     values, _, _ = describe(tmp_path, write_shards(tmp_path, draw(60), batch_size=8))
-    for column in ("mean_norm", "std_norm", "relative_std", "skewness", "excess_kurtosis"):
+    columns = ("mean_norm", "std_norm", "relative_std", "skewness", "excess_kurtosis")
+    for column in (*columns, "l_skewness", "l_kurtosis"):
         assert values[f"{column}_low"] < values[column] < values[f"{column}_high"]
 
 

@@ -32,6 +32,7 @@ rule statistics:
             "provenance",
             "replacing",
             "scan",
+            "shape",
             "sharding",
             "statistics",
         ),
