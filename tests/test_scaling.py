@@ -61,6 +61,31 @@ def test_readings_of_a_power_law() -> None:
     assert not table["over batch size"]["monotone"]
 
 
+def test_readings_are_what_their_formulas_say() -> None:
+    """Batch size 3 of 1024 samples: 342 steps, the last one the remainder."""
+    sweep = make_sweep(norms(np.array([5.0, 7.0])), (3, 1024))
+    steps = np.array([[342.0], [1.0]])
+    expected = {
+        "|S|": sweep.norm,
+        "|S| / B": sweep.norm / [[3], [1024]],
+        "|S| / K": sweep.norm / steps,
+        "sum |g_t| / K": sweep.path_length / steps,
+        "sqrt(sum |g_t|^2)": np.sqrt(sweep.sum_of_squares),
+        "sqrt(sum |g_t|^2 / K)": np.sqrt(sweep.sum_of_squares / steps),
+    }
+    assert [reading.formula for reading in READINGS] == [*expected]
+    for reading in READINGS:
+        np.testing.assert_allclose(reading.values(sweep), expected[reading.formula], rtol=1e-12)
+
+
+def test_noise_alone_gives_the_root_mean_square_a_square_root_law() -> None:
+    """Independent samples: |g_t|^2 goes as B, and so their sum over K steps stays the same."""
+    sweep = make_sweep(norms(np.full(6, 9.0)), SIZES)  # sum of squares half the squared norm
+    row = rows(compare_readings([sweep], SETTINGS), "reading")["root mean square over steps"]
+    assert row["exponent"] == pytest.approx(0.5, abs=0.01)
+    assert row["square_root_within_margin"]
+
+
 def test_a_square_root_law_is_recognised() -> None:
     sweep = make_sweep(norms(100 * np.sqrt(SIZES)), SIZES)
     row = rows(compare_readings([sweep], SETTINGS), "reading")["norm of the sum"]

@@ -57,6 +57,11 @@ READINGS = (
         "sqrt(sum |g_t|^2)",
         lambda sweep: np.sqrt(sweep.sum_of_squares),
     ),
+    Reading(
+        "root mean square over steps",
+        "sqrt(sum |g_t|^2 / K)",
+        lambda sweep: np.sqrt(sweep.sum_of_squares / sweep.batches_per_trial[:, None]),
+    ),
 )
 
 

@@ -344,6 +344,7 @@ def _trial_means(selection: Selection, finite: Mapping[str, Array]) -> dict[str,
     means = {
         "mean_step_norm": path / selection.batches_per_trial,
         "mean_root_sum_of_squares": np.sqrt(squares),
+        "root_mean_square_step_norm": np.sqrt(squares / selection.batches_per_trial),
         "gradient_diversity": diversity,
         "mean_first_loss": finite["first_loss"],
         "mean_last_loss": finite["last_loss"],
