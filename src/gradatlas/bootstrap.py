@@ -16,7 +16,9 @@ Array = NDArray[np.float64]
 WeightedStatistic = Callable[[Array], Array]
 
 # Elements of the largest array of weights, 2 MB: it stays in the cache, whatever the resamples.
-WEIGHTS_AT_A_TIME = 1 << 18
+_WEIGHTS_AT_A_TIME = 1 << 18
+# Fewer resamples at a time would cost more to prepare the statistic than to compute it.
+_MINIMUM_AT_A_TIME = 8
 
 # With fewer independent units 95 % intervals of a spread cover less than 88 % (docs/statistics.md).
 MINIMUM_UNITS = 20
@@ -72,6 +74,11 @@ def resampling_units(units: NDArray[np.integer]) -> tuple[int, NDArray[np.intp]]
     names, unit_of_trial = np.unique(units, return_inverse=True)
     group_of_trial = unit_of_trial // -(-len(names) // _MAXIMUM_UNITS)
     return int(group_of_trial.max()) + 1, group_of_trial
+
+
+def resamples_at_a_time(trials: int) -> int:
+    """How many weightings of the trials are held in memory together."""
+    return max(_MINIMUM_AT_A_TIME, _WEIGHTS_AT_A_TIME // trials)
 
 
 def bootstrap(
@@ -164,7 +171,7 @@ def _resample(
                 (np.arange(count),),
                 of_resample,
                 n_resamples=settings.resamples,
-                batch=max(1, WEIGHTS_AT_A_TIME // len(unit_of_trial)),
+                batch=resamples_at_a_time(len(unit_of_trial)),
                 vectorized=True,
                 confidence_level=settings.confidence,
                 method=method,

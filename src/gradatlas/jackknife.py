@@ -10,8 +10,8 @@ from scipy.optimize import nnls
 
 from gradatlas.bootstrap import (
     MINIMUM_UNITS,
-    WEIGHTS_AT_A_TIME,
     WeightedStatistic,
+    resamples_at_a_time,
     resampling_units,
 )
 
@@ -124,7 +124,7 @@ def jackknife(statistic: WeightedStatistic, units: NDArray[np.integer]) -> Jackk
         units: Unit of each trial, shape (T,); equal numbers are left out together.
     """
     count, unit_of_trial = resampling_units(units)
-    at_a_time = max(1, WEIGHTS_AT_A_TIME // len(units))
+    at_a_time = resamples_at_a_time(len(units))
     values = [
         statistic(
             (np.arange(start, min(start + at_a_time, count))[:, None] != unit_of_trial).astype(

@@ -26,7 +26,11 @@ def shape_statistics(weights: Array, norms: Array) -> Array:
     """
     n = weights.sum(axis=-1)
     centre = norms.mean()
-    powers = np.stack([(norms - centre) ** p for p in range(1, 5)], axis=1)  # (T, power)
+    deviations = norms - centre
+    squares = deviations * deviations
+    powers = np.stack(
+        [deviations, squares, squares * deviations, squares * squares], axis=1
+    )  # (T, power)
     first, second, third, fourth = np.moveaxis(weights @ powers, -1, 0) / n
     m2 = second - first**2
     m3 = third - 3 * first * second + 2 * first**3
