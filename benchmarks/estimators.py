@@ -1,7 +1,8 @@
-"""Speed of a statistics job against a plain read, and coverage of the intervals.
+"""Speed of a statistics job, coverage of the intervals, level of the test of lack of fit.
 
 python benchmarks/estimators.py speed
 python benchmarks/estimators.py coverage --repetitions 2000
+python benchmarks/estimators.py fit --repetitions 1000
 """
 
 import argparse
@@ -29,7 +30,8 @@ import gradatlas.bootstrap as limits  # noqa: E402
 from gradatlas.archive import ShardAttributes, create_shard, open_shards  # noqa: E402
 from gradatlas.bootstrap import Bootstrap, bootstrap  # noqa: E402
 from gradatlas.covariance import signal_to_noise  # noqa: E402
-from gradatlas.jackknife import slope_contrast  # noqa: E402
+from gradatlas.jackknife import jackknife, slope_contrast  # noqa: E402
+from gradatlas.laws import relaxation_basis  # noqa: E402
 from gradatlas.moments import moments_of  # noqa: E402
 from gradatlas.norms import shape_statistics, weighted_l_ratios  # noqa: E402
 from gradatlas.readings import log_mean_and_spread  # noqa: E402
@@ -299,10 +301,36 @@ def measure_coverage(repetitions: int, resamples: int) -> Iterator[Coverage]:
                 yield Coverage(name, data, units, share, error, len(results))
 
 
+# Curvatures and weights of drift terms; the last is a broad spectrum.
+SPECTRA: dict[str, tuple[Array, Array]] = {
+    "one curvature": (np.array([3.3]), np.ones(1)),
+    "three curvatures": (np.array([0.35, 11.0, 180.0]), np.array([1.0, 0.7, 0.5])),
+    "forty curvatures": (np.geomspace(0.01, 500, 40), np.ones(40)),
+}
+
+
+def measure_rejections(repetitions: int, trials: int) -> Iterator[tuple[str, Array]]:
+    """P-values of the lack of fit of a relaxation law that holds, batch sizes correlated."""
+    sizes = np.array([1, 2, 3, 4, 5, 6, 7, 8, 16, 32, 64, 128, 256, 512, 1024], dtype=np.float64)
+    columns, spread = relaxation_basis(sizes, 1024), np.linspace(0.05, 0.15, 15)[:, None]
+    distance = np.abs(np.subtract.outer(np.arange(15), np.arange(15)))
+    root = np.linalg.cholesky(0.97**distance)
+    for name, (curvatures, weights) in SPECTRA.items():
+        x = curvatures / sizes[:, None]
+        curve = (-np.expm1(-x) / x) ** 2 @ weights
+        p_values = np.empty(repetitions)
+        for seed in range(repetitions):
+            noise = root @ np.random.default_rng((seed, trials)).normal(size=(15, trials))
+            squares = curve[:, None] * (1 + spread * noise)
+            found = jackknife(lambda w, s=squares: (w @ s.T).T / w.sum(-1), np.arange(trials))  # type: ignore[misc]
+            p_values[seed] = found.combine(columns)
+        yield name, p_values
+
+
 def main() -> None:
     """Measure, print, and keep the figures if asked to."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=["speed", "coverage"])
+    parser.add_argument("what", choices=["speed", "coverage", "fit"])
     parser.add_argument("--repetitions", type=int, default=2000, help="simulated data sets")
     parser.add_argument("--resamples", type=int, default=1000, help="of each interval")
     parser.add_argument("--json", type=Path, help="file to write the figures to")
@@ -311,6 +339,12 @@ def main() -> None:
     if arguments.what == "speed":
         results.append({**measure_speed()})
         print("\n".join(f"{name:40} {value:10.3f}" for name, value in results[0].items()))
+    elif arguments.what == "fit":
+        for trials in (40, 200, 1000):
+            for name, p_values in measure_rejections(arguments.repetitions, trials):
+                shares = {level: float(np.mean(p_values < level)) for level in (0.05, 0.1, 0.5)}
+                results.append({"law": name, "trials": trials, "rejected": shares})
+                print(f"{name:20} {trials:5}", *(f"{share:7.1%}" for share in shares.values()))
     else:
         for item in measure_coverage(arguments.repetitions, arguments.resamples):
             results.append(asdict(item))

@@ -117,7 +117,7 @@ class Jackknife:
 
 
 def jackknife(statistic: WeightedStatistic, units: NDArray[np.integer]) -> Jackknife:
-    """Leave out one independent unit at a time.
+    """Leave out one independent unit, or group of them, at a time.
 
     Args:
         statistic: All k statistics at once, paired where several batch sizes are among them.
