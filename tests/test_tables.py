@@ -101,9 +101,9 @@ def test_what_cannot_be_normalised_has_a_reason(tmp_path: Path) -> None:
     gather(rows, tmp_path / "statistics.csv", tmp_path / "notes.csv")
     found, notes = pd.read_csv(tmp_path / "statistics.csv"), pd.read_csv(tmp_path / "notes.csv")
     missing = {
-        (int(row["batch_size"]), column)
-        for _, row in found.iterrows()
-        for column in found.columns[found.loc[row.name].isna()]
+        (size, column)
+        for column in found.columns
+        for size in found.loc[found[column].isna(), "batch_size"].tolist()
     }
     assert (1, "normalised_mean") in missing
     assert missing <= set(zip(notes["batch_size"], notes["column"], strict=True))
