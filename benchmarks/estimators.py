@@ -1,11 +1,13 @@
-"""Speed of a statistics job against a plain read, and coverage of the intervals.
+"""Speed of a statistics job, coverage of the intervals, level of the test of lack of fit.
 
 python benchmarks/estimators.py speed
 python benchmarks/estimators.py coverage --repetitions 2000
+python benchmarks/estimators.py fit --repetitions 1000
 """
 
 import argparse
 import json
+import math
 import os
 import platform
 import tempfile
@@ -13,22 +15,27 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):  # jobs are single-threaded
     os.environ.setdefault(name, "1")
 
 import numpy as np  # noqa: E402 - after the number of threads is set
 from numpy.typing import NDArray  # noqa: E402
+from scipy import integrate, special, stats  # noqa: E402
 
 import gradatlas.bootstrap as limits  # noqa: E402
 from gradatlas.archive import ShardAttributes, create_shard, open_shards  # noqa: E402
 from gradatlas.bootstrap import Bootstrap, bootstrap  # noqa: E402
 from gradatlas.covariance import signal_to_noise  # noqa: E402
-from gradatlas.jackknife import slope_contrast  # noqa: E402
+from gradatlas.jackknife import jackknife, slope_contrast  # noqa: E402
+from gradatlas.laws import relaxation_basis  # noqa: E402
 from gradatlas.moments import moments_of  # noqa: E402
-from gradatlas.norms import shape_statistics, weighted_l_kurtosis  # noqa: E402
+from gradatlas.norms import shape_statistics, weighted_l_ratios  # noqa: E402
 from gradatlas.readings import log_mean_and_spread  # noqa: E402
+from gradatlas.shape import shape_intervals  # noqa: E402
 from gradatlas.sharding import TrialRange  # noqa: E402
 from gradatlas.statistics import describe_batch_size  # noqa: E402
 from gradatlas.variance_sources import analyse_variance  # noqa: E402
@@ -142,33 +149,56 @@ class Coverage:
 Intervals = dict[str, tuple[float, float, float]]  # statistic: truth, low, high
 
 
-def norms_of_gaussian(rng: np.random.Generator, units: int, settings: Bootstrap) -> Intervals:
-    """Norms near 500 with a spread of 5 %."""
-    values = rng.normal(500, 25, size=units)
-    found = bootstrap(lambda w: shape_statistics(w, values), np.arange(units), settings)
-    truths = {"mean": 500, "std": 25, "relative std": 0.05, "skewness": 0, "excess kurtosis": 0}
-    return {
-        name: (truth, found.low[index], found.high[index])
-        for index, (name, truth) in enumerate(truths.items())
-    }
+@dataclass(frozen=True)
+class Norms:
+    """Norms drawn from a known distribution.
 
+    Attributes:
+        distribution: A distribution of ``scipy.stats`` with its parameters.
+    """
 
-def norms_of_gamma(rng: np.random.Generator, units: int, settings: Bootstrap) -> Intervals:
-    """Skewed norms: a gamma distribution of shape 16, skewness 1/2."""
-    values = rng.gamma(16, 1, size=units)
-    found = bootstrap(lambda w: shape_statistics(w, values), np.arange(units), settings)
-    truths = {"mean": 16, "std": 4, "relative std": 0.25, "skewness": 0.5}
-    return {
-        name: (truth, found.low[index], found.high[index])
-        for index, (name, truth) in enumerate(truths.items())
-    }
+    distribution: Any
 
+    def __call__(self, rng: np.random.Generator, units: int, settings: Bootstrap) -> Intervals:
+        """Intervals of everything that ``statistics.csv`` says of the norms."""
+        values = self.distribution.rvs(size=units, random_state=rng)
+        found = bootstrap(
+            lambda w: np.concatenate([shape_statistics(w, values), weighted_l_ratios(w, values)]),
+            np.arange(units),
+            settings,
+        )
+        bca = np.stack([found.low, found.high], axis=1)
+        ends = [*bca, *shape_intervals(values, np.arange(units), settings)[:, 1:]]
+        return {
+            name: (truth, *pair)
+            for (name, truth), pair in zip(self.truths().items(), ends, strict=True)
+        }
 
-def l_kurtosis_of_logistic(rng: np.random.Generator, units: int, settings: Bootstrap) -> Intervals:
-    """Tails heavier than the Gaussian's: L-kurtosis 1/6."""
-    values = rng.logistic(size=units)
-    found = bootstrap(lambda w: weighted_l_kurtosis(w, values)[None], np.arange(units), settings)
-    return {"L-kurtosis": (1 / 6, found.low[0], found.high[0])}
+    def truths(self) -> dict[str, float]:
+        """What the intervals should hold, in their order."""
+        mean, variance, skewness, kurtosis = map(float, self.distribution.stats("mvsk"))
+        second, third, fourth = (self._l_moment(order) for order in (2, 3, 4))
+        std = math.sqrt(variance)
+        return {
+            "mean": mean,
+            "std": std,
+            "relative std": std / mean,
+            "skewness, BCa": skewness,
+            "excess kurtosis, BCa": kurtosis,
+            "L-skewness": third / second,
+            "L-kurtosis": fourth / second,
+            "skewness, studentised": skewness,
+            "excess kurtosis, studentised": kurtosis,
+        }
+
+    @cache  # noqa: B019 - a handful of distributions
+    def _l_moment(self, order: int) -> float:
+        """Integral of the quantile function times a shifted Legendre polynomial."""
+        polynomial = special.sh_legendre(order - 1)
+        value, _ = integrate.quad(
+            lambda u: self.distribution.ppf(u) * polynomial(u), 0, 1, limit=200
+        )
+        return float(value)
 
 
 def paired_slopes(rng: np.random.Generator, units: int, settings: Bootstrap) -> Intervals:
@@ -240,9 +270,11 @@ def sample_share(rng: np.random.Generator, units: int, settings: Bootstrap) -> I
 
 
 SIMULATIONS: tuple[tuple[str, Callable[..., Intervals], tuple[int, ...]], ...] = (
-    ("Gaussian", norms_of_gaussian, (8, 16, 40, 200, 1000)),
-    ("gamma", norms_of_gamma, (40, 200, 1000)),
-    ("logistic", l_kurtosis_of_logistic, (200, 1000)),
+    ("Gaussian", Norms(stats.norm(500, 25)), (8, 16, 40, 200, 1000)),
+    ("gamma 16", Norms(stats.gamma(16)), (40, 200, 1000)),
+    ("gamma 4", Norms(stats.gamma(4)), (40, 200, 1000)),
+    ("lognormal", Norms(stats.lognorm(0.25)), (40, 200, 1000)),
+    ("logistic", Norms(stats.logistic(10, 1)), (40, 200, 1000)),
     ("paired batch sizes", paired_slopes, (40, 200, 1000)),
     ("signal as strong as noise", noise_scale, (40, 200)),
     ("weak signal", weak_noise_scale, (40, 200)),
@@ -269,10 +301,36 @@ def measure_coverage(repetitions: int, resamples: int) -> Iterator[Coverage]:
                 yield Coverage(name, data, units, share, error, len(results))
 
 
+# Curvatures and weights of drift terms; the last is a broad spectrum.
+SPECTRA: dict[str, tuple[Array, Array]] = {
+    "one curvature": (np.array([3.3]), np.ones(1)),
+    "three curvatures": (np.array([0.35, 11.0, 180.0]), np.array([1.0, 0.7, 0.5])),
+    "forty curvatures": (np.geomspace(0.01, 500, 40), np.ones(40)),
+}
+
+
+def measure_rejections(repetitions: int, trials: int) -> Iterator[tuple[str, Array]]:
+    """P-values of the lack of fit of a relaxation law that holds, batch sizes correlated."""
+    sizes = np.array([1, 2, 3, 4, 5, 6, 7, 8, 16, 32, 64, 128, 256, 512, 1024], dtype=np.float64)
+    columns, spread = relaxation_basis(sizes, 1024), np.linspace(0.05, 0.15, 15)[:, None]
+    distance = np.abs(np.subtract.outer(np.arange(15), np.arange(15)))
+    root = np.linalg.cholesky(0.97**distance)
+    for name, (curvatures, weights) in SPECTRA.items():
+        x = curvatures / sizes[:, None]
+        curve = (-np.expm1(-x) / x) ** 2 @ weights
+        p_values = np.empty(repetitions)
+        for seed in range(repetitions):
+            noise = root @ np.random.default_rng((seed, trials)).normal(size=(15, trials))
+            squares = curve[:, None] * (1 + spread * noise)
+            found = jackknife(lambda w, s=squares: (w @ s.T).T / w.sum(-1), np.arange(trials))  # type: ignore[misc]
+            p_values[seed] = found.combine(columns)
+        yield name, p_values
+
+
 def main() -> None:
     """Measure, print, and keep the figures if asked to."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=["speed", "coverage"])
+    parser.add_argument("what", choices=["speed", "coverage", "fit"])
     parser.add_argument("--repetitions", type=int, default=2000, help="simulated data sets")
     parser.add_argument("--resamples", type=int, default=1000, help="of each interval")
     parser.add_argument("--json", type=Path, help="file to write the figures to")
@@ -281,6 +339,12 @@ def main() -> None:
     if arguments.what == "speed":
         results.append({**measure_speed()})
         print("\n".join(f"{name:40} {value:10.3f}" for name, value in results[0].items()))
+    elif arguments.what == "fit":
+        for trials in (40, 200, 1000):
+            for name, p_values in measure_rejections(arguments.repetitions, trials):
+                shares = {level: float(np.mean(p_values < level)) for level in (0.05, 0.1, 0.5)}
+                results.append({"law": name, "trials": trials, "rejected": shares})
+                print(f"{name:20} {trials:5}", *(f"{share:7.1%}" for share in shares.values()))
     else:
         for item in measure_coverage(arguments.repetitions, arguments.resamples):
             results.append(asdict(item))

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradatlas.archive import ShardAttributes, create_shard
+from gradatlas.bootstrap import WeightedStatistic
 from gradatlas.description import TrialScalars
 from gradatlas.sharding import TrialRange
 from gradatlas.sweep import Sweep
@@ -15,6 +16,11 @@ from gradatlas.sweep import Sweep
 Array = NDArray[np.float64]
 SAMPLES = 64
 TRAINING_SAMPLES = 1000
+
+
+def means_of(values: Array) -> WeightedStatistic:
+    """Weighted means of rows, shape (B, T) to (B, ...)."""
+    return lambda weights: np.moveaxis(weights @ values.T, -1, 0) / weights.sum(axis=-1)
 
 
 def draw(trials: int, shape: tuple[int, ...] = (3, 7), *, seed: int = 0) -> NDArray[np.float32]:

@@ -7,7 +7,13 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
-from gradatlas.bootstrap import Bootstrap, WeightedStatistic, bootstrap
+from gradatlas.bootstrap import (
+    Bootstrap,
+    WeightedStatistic,
+    bootstrap,
+    resampling_units,
+    studentised_bootstrap,
+)
 
 Array = NDArray[np.float64]
 SETTINGS = Bootstrap(resamples=400, confidence=0.9, seed=(0, 1))
@@ -81,3 +87,47 @@ def test_a_statistic_without_spread_has_no_interval() -> None:
     found = bootstrap(mean_and_spread(np.full(20, 3.0)), np.arange(20), SETTINGS)
     assert found.estimate[0] == 3
     assert np.isnan(found.low[0])
+
+
+def test_many_units_are_resampled_in_groups_of_neighbours() -> None:
+    """Jackknife values and resamples of every trial would take the square of their number."""
+    assert resampling_units(np.arange(2000))[0] == 2000
+    count, groups = resampling_units(np.arange(5001) + 7)
+    assert count == 1667
+    np.testing.assert_array_equal(groups, np.arange(5001) // 3)
+    sets, groups = resampling_units(np.arange(6000) % 3000)
+    assert sets == 1500
+    np.testing.assert_array_equal(groups, np.arange(6000) % 3000 // 2)
+
+
+def test_groups_leave_the_interval_as_it_is() -> None:
+    values = np.random.default_rng(3).gamma(2, size=9000)
+    found = bootstrap(mean_and_spread(values), np.arange(9000), Bootstrap(2000, 0.9, (0,)))
+    expected = values.std(ddof=1) / np.sqrt(9000)
+    assert found.standard_error[0] == pytest.approx(expected, rel=0.1)
+    half = stats.norm.ppf(0.95) * expected
+    assert found.high[0] - found.low[0] == pytest.approx(2 * half, rel=0.1)
+
+
+def test_a_studentised_mean_has_students_interval() -> None:
+    """Of Gaussian trials |mean - estimate| / standard error has Student's distribution, nearly."""
+    values = np.random.default_rng(4).normal(5, 2, size=400)
+
+    def mean_and_error(weights: Array) -> Array:
+        n = weights.sum(axis=-1)
+        mean = weights @ values / n
+        return np.stack([mean, np.sqrt((weights @ values**2 / n - mean**2) / n)])
+
+    found = studentised_bootstrap(mean_and_error, np.arange(400), Bootstrap(4000, 0.9, (0,)))
+    error = values.std() / np.sqrt(400)
+    margin = stats.t.ppf(0.95, 399) * error
+    assert found.estimate == pytest.approx([values.mean()], rel=1e-12)
+    assert found.standard_error == pytest.approx([error], rel=1e-12)
+    assert found.high - found.estimate == pytest.approx([margin], rel=0.05)
+    assert found.estimate - found.low == pytest.approx([margin], rel=0.05)
+
+
+def test_few_units_have_no_studentised_interval() -> None:
+    found = studentised_bootstrap(lambda w: np.stack([w.sum(-1)] * 2), np.arange(12), SETTINGS)
+    assert found.estimate == 12
+    assert np.isnan([found.low, found.high]).all()

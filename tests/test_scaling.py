@@ -9,9 +9,11 @@ import pytest
 from numpy.typing import NDArray
 
 from gradatlas.bootstrap import Bootstrap
+from gradatlas.jackknife import jackknife
+from gradatlas.laws import relaxation_basis
 from gradatlas.readings import READINGS, compare_readings, log_mean_and_spread
-from gradatlas.scaling import compare_laws, local_exponents
-from tests.synthetic import make_sweep
+from gradatlas.scaling import compare_laws, law_curves, local_exponents
+from tests.synthetic import make_sweep, means_of
 
 Array = NDArray[np.float64]
 SIZES = (1, 2, 8, 32, 128, 1024)
@@ -57,6 +59,31 @@ def test_readings_of_a_power_law() -> None:
     assert not row["square_root_within_margin"]
     assert table["over batch size"]["exponent"] == pytest.approx(row["exponent"] - 1)
     assert not table["over batch size"]["monotone"]
+
+
+def test_readings_are_what_their_formulas_say() -> None:
+    """Batch size 3 of 1024 samples: 342 steps, the last one the remainder."""
+    sweep = make_sweep(norms(np.array([5.0, 7.0])), (3, 1024))
+    steps = np.array([[342.0], [1.0]])
+    expected = {
+        "|S|": sweep.norm,
+        "|S| / B": sweep.norm / [[3], [1024]],
+        "|S| / K": sweep.norm / steps,
+        "sum |g_t| / K": sweep.path_length / steps,
+        "sqrt(sum |g_t|^2)": np.sqrt(sweep.sum_of_squares),
+        "sqrt(sum |g_t|^2 / K)": np.sqrt(sweep.sum_of_squares / steps),
+    }
+    assert [reading.formula for reading in READINGS] == [*expected]
+    for reading in READINGS:
+        np.testing.assert_allclose(reading.values(sweep), expected[reading.formula], rtol=1e-12)
+
+
+def test_noise_alone_gives_the_root_mean_square_a_square_root_law() -> None:
+    """Independent samples: |g_t|^2 goes as B, and so their sum over K steps stays the same."""
+    sweep = make_sweep(norms(np.full(6, 9.0)), SIZES)  # sum of squares half the squared norm
+    row = rows(compare_readings([sweep], SETTINGS), "reading")["root mean square over steps"]
+    assert row["exponent"] == pytest.approx(0.5, abs=0.01)
+    assert row["square_root_within_margin"]
 
 
 def test_a_square_root_law_is_recognised() -> None:
@@ -111,6 +138,76 @@ def test_true_laws_are_not_rejected(law: str, curve: Array) -> None:
     row = rows(compare_laws([make_sweep(norms(curve), SIZES)]), "law")[law]
     assert row["lack_of_fit_p_value"] > 1e-3
     assert row["largest_error"] < 0.02
+
+
+def test_a_true_relaxation_law_is_rejected_as_often_as_the_level_says() -> None:
+    """Two curvatures that are not on the grid of the fit, batch sizes paired."""
+    sizes = np.array(SIZES, float)
+    x = np.array([3.3, 61.0]) / sizes[:, None]
+    curve = 200 * np.sqrt((-np.expm1(-x) / x) ** 2 @ [1.0, 0.4])
+    columns = relaxation_basis(sizes, 1024)
+    p_values = []
+    for seed in range(300):
+        found = jackknife(means_of(np.square(norms(curve, seed=seed))), np.arange(200))
+        p_values.append(found.combine(columns))
+    for level in (0.05, 0.1, 0.5):
+        rejected = np.mean(np.array(p_values) < level)
+        assert abs(rejected - level) < 4 * np.sqrt(level * (1 - level) / 300)
+
+
+@pytest.mark.parametrize(
+    "curve",
+    [
+        np.array([30.0, 29.7, 31.0, 40.0, 50.0, 52.0]),  # the dip of 1 %
+        3.0 * np.array(SIZES) ** 1.2,  # steeper than a drift at rest
+        np.array([1.0, 1.0, 1.0, 17.0, 17.0, 17.0]),
+    ],
+)
+def test_curves_that_no_relaxation_gives_are_rejected(curve: Array) -> None:
+    row = rows(compare_laws([make_sweep(norms(curve), SIZES)]), "law")["relaxation"]
+    assert row["lack_of_fit_p_value"] < 1e-6
+
+
+def test_a_line_with_a_negative_part_is_no_linear_squared_norm() -> None:
+    """|S|^2 = a + b B with b below 0 is a line, but not the law."""
+    curve = np.sqrt(2000.0 - np.array(SIZES))
+    row = rows(compare_laws([make_sweep(norms(curve), SIZES)]), "law")["linear squared norm"]
+    assert row["lack_of_fit_p_value"] < 1e-6
+
+
+def test_curves_of_the_laws_pass_the_measured_batch_sizes() -> None:
+    sizes = np.array(SIZES, float)
+    sweep = make_sweep(norms(100 * sizes**0.2), SIZES)
+    table = law_curves([sweep])
+    fits = rows(compare_laws([sweep]), "law")
+    assert set(table["law"]) == set(fits)
+    for law, curve in table.groupby("law"):
+        grid = curve["batch_size"].to_numpy()
+        assert (np.diff(grid) > 0).all()
+        assert grid[[0, -1]].tolist() == [1, 1024]
+        measured = curve.dropna(subset="root_mean_square_norm")
+        assert measured["batch_size"].tolist() == list(SIZES)
+        np.testing.assert_allclose(
+            measured["root_mean_square_norm"], np.sqrt(np.square(sweep.norm).mean(axis=1))
+        )
+        np.testing.assert_allclose(
+            measured["fitted_norm"],
+            measured["root_mean_square_norm"] * (1 + measured["relative_error"]),
+        )
+        largest = measured["relative_error"].abs().max()
+        assert largest == pytest.approx(fits[str(law)]["largest_error"], rel=1e-9)
+        between = curve[curve["root_mean_square_norm"].isna()]
+        assert between["relative_error"].isna().all()
+        assert np.isfinite(between["fitted_norm"]).all()
+    power = table[table["law"] == "power"]
+    slopes = np.diff(np.log(power["fitted_norm"])) / np.diff(np.log(power["batch_size"]))
+    np.testing.assert_allclose(slopes, 0.2, atol=0.01)
+
+
+def test_sweeps_without_laws_have_no_curves() -> None:
+    table = law_curves([make_sweep(norms(np.ones(6)), SIZES, update="none")])
+    assert table.empty
+    assert [*table.columns[:4]] == ["protocol", "epoch", "law", "batch_size"]
 
 
 def test_laws_need_five_batch_sizes_and_moving_weights() -> None:

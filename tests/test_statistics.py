@@ -67,6 +67,9 @@ def test_columns_are_those_of_plain_arrays(tmp_path: Path) -> None:
         "cosine_to_largest_batch": np.mean((S * L).sum(axis=1) / norm / np.linalg.norm(L, axis=1)),
         "cancellation": 1 / 4,
         "gradient_diversity": 1.5,
+        "mean_step_norm": np.mean(norm / 4),
+        "mean_root_sum_of_squares": np.mean(norm * np.sqrt(1.5)),
+        "root_mean_square_step_norm": np.mean(norm * np.sqrt(1.5 / 16)),
         "total_variance": total_variance,
         "gradient_norm_squared": np.square(S.mean(axis=0)).sum() - total_variance / 40,
         "weight_excess_kurtosis_median": np.median(kurtosis),
@@ -125,7 +128,8 @@ def test_blocks_and_shards_do_not_change_the_result(
 
 def test_intervals_hold_their_estimates(tmp_path: Path) -> None:
     values, _, _ = describe(tmp_path, write_shards(tmp_path, draw(60), batch_size=8))
-    for column in ("mean_norm", "std_norm", "relative_std", "skewness", "excess_kurtosis"):
+    columns = ("mean_norm", "std_norm", "relative_std", "skewness", "excess_kurtosis")
+    for column in (*columns, "l_skewness", "l_kurtosis"):
         assert values[f"{column}_low"] < values[column] < values[f"{column}_high"]
 
 

@@ -93,6 +93,22 @@ def test_the_table_is_normalised_to_the_largest_batch_size(tmp_path: Path) -> No
     assert len(reasons) == missing
 
 
+def test_what_cannot_be_normalised_has_a_reason(tmp_path: Path) -> None:
+    shards = write_sweep(tmp_path)
+    broken = np.full((20, 3, 7), np.nan, np.float32)
+    shards[SAMPLES] = write_shards(tmp_path, broken, batch_size=SAMPLES)
+    rows, _ = describe(tmp_path, shards)
+    gather(rows, tmp_path / "statistics.csv", tmp_path / "notes.csv")
+    found, notes = pd.read_csv(tmp_path / "statistics.csv"), pd.read_csv(tmp_path / "notes.csv")
+    missing = {
+        (size, column)
+        for column in found.columns
+        for size in found.loc[found[column].isna(), "batch_size"].tolist()
+    }
+    assert (1, "normalised_mean") in missing
+    assert missing <= set(zip(notes["batch_size"], notes["column"], strict=True))
+
+
 def test_numbers_are_written_in_full(tmp_path: Path) -> None:
     rows, _ = describe(tmp_path, write_sweep(tmp_path))
     gather(rows, tmp_path / "statistics.csv", tmp_path / "notes.csv")

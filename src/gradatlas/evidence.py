@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from gradatlas.bootstrap import Bootstrap, bootstrap
 from gradatlas.jackknife import Jackknife, jackknife, slope_contrast
-from gradatlas.norms import weighted_l_kurtosis
+from gradatlas.norms import weighted_l_ratios
 from gradatlas.readings import LAW_MARGIN, log_mean_and_spread, square_root_deviations
 from gradatlas.sweep import Sweep
 from gradatlas.variance_sources import analyse_variance, is_split
@@ -227,7 +227,7 @@ def _tails(sweep: Sweep, settings: Bootstrap) -> Evidence:
     change = slope_contrast(logarithms) * np.ptp(logarithms)
 
     def kurtosis(weights: Array) -> Array:
-        return np.stack([weighted_l_kurtosis(weights, norms) for norms in sweep.norm])
+        return np.stack([weighted_l_ratios(weights, norms)[1] for norms in sweep.norm])
 
     pooled = jackknife(kurtosis, sweep.units)
     smallest, largest = pooled.estimate[[0, -1]]

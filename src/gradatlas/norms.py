@@ -4,7 +4,6 @@ import math
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 Array = NDArray[np.float64]
 
@@ -27,7 +26,11 @@ def shape_statistics(weights: Array, norms: Array) -> Array:
     """
     n = weights.sum(axis=-1)
     centre = norms.mean()
-    powers = np.stack([(norms - centre) ** p for p in range(1, 5)], axis=1)  # (T, power)
+    deviations = norms - centre
+    squares = deviations * deviations
+    powers = np.stack(
+        [deviations, squares, squares * deviations, squares * squares], axis=1
+    )  # (T, power)
     first, second, third, fourth = np.moveaxis(weights @ powers, -1, 0) / n
     m2 = second - first**2
     m3 = third - 3 * first * second + 2 * first**3
@@ -41,18 +44,6 @@ def shape_statistics(weights: Array, norms: Array) -> Array:
         kurtosis = (n - 1) / ((n - 2) * (n - 3)) * ((n + 1) * m4 / spread**2 - 3 * (n - 1))
         kurtosis = np.where(n > 3, kurtosis, np.nan)
     return np.stack([mean, deviation, deviation / mean, skewness, kurtosis])
-
-
-def l_moment_ratios(norms: Array) -> tuple[float, float]:
-    """L-skewness and L-kurtosis (Hosking 1990); 0 and 0.1226 for a Gaussian.
-
-    Returns:
-        Both NaN for fewer than 4 trials or without spread.
-    """
-    if len(norms) < 4 or np.ptp(norms) == 0:
-        return math.nan, math.nan
-    _, _, skewness, kurtosis = stats.lmoment(norms)
-    return float(skewness), float(kurtosis)
 
 
 def hill_estimates(values: Array) -> Array:
@@ -90,24 +81,25 @@ def hill_tail_index(values: Array) -> float:
     return float(index) if math.isfinite(index) else math.nan
 
 
-def weighted_l_kurtosis(weights: Array, norms: Array) -> Array:
-    """L-kurtosis of weighted trials; at unit weights that of ``l_moment_ratios``.
+def weighted_l_ratios(weights: Array, norms: Array) -> Array:
+    """L-skewness and L-kurtosis of weighted trials (Hosking 1990); 0 and 0.1226 for a Gaussian.
 
-    The probability-weighted moments b_r (Hosking 1990) sum C(j - 1, r) x_(j) over
-    ranks j. A trial that counts w times takes w neighbouring ranks, over which C(j - 1, r) sums to
-    a difference of C(j, r + 1), so that resamples need not be sorted.
+    The probability-weighted moments b_r sum C(j - 1, r) x_(j) over ranks j. A trial that counts w
+    times takes w neighbouring ranks, over which C(j - 1, r) sums to a difference of C(j, r + 1), so
+    that resamples need not be sorted. With unit weights these are SciPy's ``lmoment``.
 
     Args:
         weights: How often each trial counts, whole numbers, shape (..., T).
         norms: Shape (T,).
 
     Returns:
-        Shape (...,); NaN for fewer than 4 trials or without spread.
+        Shape (2, ...); NaN without spread or where there are fewer than 3 and 4 trials.
     """
     order = np.argsort(norms)
     ranks = np.cumsum(weights[..., order], axis=-1)  # (..., T), last rank of each trial
+    centre = norms.mean()
     # Summation by parts: differences of norms instead of differences of binomials.
-    gaps = -np.diff(norms[order], append=0.0)
+    gaps = -np.diff(norms[order] - centre, append=0.0)
     below = np.ones_like(ranks)
     b = []
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -115,5 +107,7 @@ def weighted_l_kurtosis(weights: Array, norms: Array) -> Array:
             below *= ranks - r  # (r + 1)! C(rank, r + 1)
             b.append(below @ gaps / below[..., -1] / (r + 1))
         second = 2 * b[1] - b[0]
+        second = np.where(second > 4 * np.finfo(np.float64).eps * centre, second, np.nan)
+        third = 6 * b[2] - 6 * b[1] + b[0]
         fourth = 20 * b[3] - 30 * b[2] + 12 * b[1] - b[0]
-        return np.asarray(fourth / second)
+        return np.stack([third, fourth]) / second

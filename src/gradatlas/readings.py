@@ -8,7 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from gradatlas.bootstrap import Bootstrap, bootstrap
-from gradatlas.jackknife import jackknife, slope_contrast
+from gradatlas.jackknife import jackknife, residual_contrasts, slope_contrast
 from gradatlas.sweep import Sweep
 
 Array = NDArray[np.float64]
@@ -57,6 +57,11 @@ READINGS = (
         "sqrt(sum |g_t|^2)",
         lambda sweep: np.sqrt(sweep.sum_of_squares),
     ),
+    Reading(
+        "root mean square over steps",
+        "sqrt(sum |g_t|^2 / K)",
+        lambda sweep: np.sqrt(sweep.sum_of_squares / sweep.batches_per_trial[:, None]),
+    ),
 )
 
 
@@ -90,19 +95,6 @@ def square_root_deviations(batch_sizes: NDArray[np.integer]) -> tuple[Array, Arr
     count = len(batch_sizes)
     centring = np.eye(count) - 1 / count
     return centring, centring @ (0.5 * np.log(batch_sizes))
-
-
-def residual_contrasts(design: Array) -> Array:
-    """Orthonormal contrasts that vanish where values lie on the columns of a design.
-
-    Args:
-        design: Shape (B, p), full rank.
-
-    Returns:
-        Shape (B - p, B).
-    """
-    complete, _ = np.linalg.qr(design, mode="complete")
-    return np.asarray(complete[:, design.shape[1] :].T)
 
 
 def compare_readings(sweeps: Sequence[Sweep], settings: Bootstrap) -> pd.DataFrame:

@@ -8,9 +8,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from gradatlas.bootstrap import Bootstrap, bootstrap
-from gradatlas.jackknife import jackknife
-from gradatlas.laws import Fit, Law, fit_law, laws
-from gradatlas.readings import log_mean_and_spread, residual_contrasts
+from gradatlas.jackknife import jackknife, residual_contrasts
+from gradatlas.laws import Law, fit_law, laws
+from gradatlas.readings import log_mean_and_spread
 from gradatlas.sweep import Sweep
 
 Array = NDArray[np.float64]
@@ -33,11 +33,11 @@ def compare_laws(sweeps: Sequence[Sweep]) -> pd.DataFrame:
         where each batch size is predicted from all others), ``largest_left_out_error``,
         ``interpolation_error`` (the largest of them without the smallest and the largest batch
         size), ``information_criterion`` (AICc) and ``lack_of_fit_p_value`` (Hotelling's test,
-        for laws that are linear in the mean squared norm or its logarithm). Protocols with fewer
+        NaN with too few trials). Protocols with fewer
         than 5 batch sizes are left out.
     """
     rows = [
-        _law_row(sweep, fit_law(law, sweep.batch_sizes, np.square(sweep.norm).mean(axis=1)))
+        _law_row(sweep, law)
         for sweep in sweeps
         if _has_laws(sweep)
         for law in laws(sweep.samples_per_trial)
@@ -55,7 +55,8 @@ def _has_laws(sweep: Sweep) -> bool:
     return sweep.update == "sgd" and enough
 
 
-def _law_row(sweep: Sweep, fit: Fit) -> dict[str, object]:
+def _law_row(sweep: Sweep, law: Law) -> dict[str, object]:
+    fit = fit_law(law, sweep.batch_sizes, np.square(sweep.norm).mean(axis=1))
     left_out = np.abs(fit.left_out_errors)
     return {
         "protocol": sweep.protocol,
@@ -68,36 +69,22 @@ def _law_row(sweep: Sweep, fit: Fit) -> dict[str, object]:
         "largest_left_out_error": left_out.max(),
         "interpolation_error": left_out[1:-1].max(),
         "information_criterion": fit.information_criterion,
-        "lack_of_fit_p_value": _lack_of_fit(sweep, fit.law),
+        "lack_of_fit_p_value": _lack_of_fit(sweep, law),
     }
 
 
-def _lack_of_fit(sweep: Sweep, law: str) -> float:
-    """Hotelling's test of a law by the mean squared norms, paired over trials."""
-    ones, sizes = np.ones(len(sweep.batch_sizes)), sweep.batch_sizes.astype(np.float64)
-    squares = np.square(sweep.norm)
+def _lack_of_fit(sweep: Sweep, law: Law) -> float:
+    """Test of a law by the mean squared norms, whose errors batch sizes share."""
+    sizes, squares = sweep.batch_sizes.astype(np.float64), np.square(sweep.norm)
 
     def means(weights: Array) -> Array:
         return np.asarray(np.moveaxis(weights @ squares.T, -1, 0) / weights.sum(axis=-1))
 
-    def log_means(weights: Array) -> Array:
-        return np.log(means(weights))
-
-    match law:
-        case "constant":
-            return jackknife(means, sweep.units).vanish(residual_contrasts(ones[:, None]))
-        case "square root":
-            # On the law, mean squared norm over batch size is constant.
-            scaled = residual_contrasts(ones[:, None]) / sizes
-            return jackknife(means, sweep.units).vanish(scaled)
-        case "linear squared norm":
-            design = np.stack([ones, sizes], axis=1)
-            return jackknife(means, sweep.units).vanish(residual_contrasts(design))
-        case "power":
-            design = np.stack([ones, np.log(sizes)], axis=1)
-            return jackknife(log_means, sweep.units).vanish(residual_contrasts(design))
-        case _:
-            return math.nan
+    if law.columns is not None:
+        return jackknife(means, sweep.units).combine(law.columns(sizes))
+    design = np.stack([np.ones(len(sizes)), np.log(sizes)], axis=1)
+    pooled = jackknife(lambda weights: np.log(means(weights)), sweep.units)
+    return pooled.vanish(residual_contrasts(design))
 
 
 def law_curves(sweeps: Sequence[Sweep]) -> pd.DataFrame:

@@ -20,10 +20,11 @@ from gradatlas.norms import (
     MINIMUM_TAIL,
     hill_estimates,
     hill_tail_index,
-    l_moment_ratios,
     shape_statistics,
+    weighted_l_ratios,
 )
 from gradatlas.scan import Scan, products_with_others, scan
+from gradatlas.shape import shape_intervals
 
 Array = NDArray[np.float64]
 
@@ -33,7 +34,7 @@ _MINIMUM_TRIALS = {
     "relative_std": 2,
     "skewness": 3,
     "excess_kurtosis": 4,
-    "l_skewness": 4,
+    "l_skewness": 3,
     "l_kurtosis": 4,
     "hill_tail_index": MINIMUM_TAIL**2,
     "total_variance": 2,
@@ -218,33 +219,38 @@ def _interval_columns(
     settings: Bootstrap,
 ) -> dict[str, float]:
     """Statistics with intervals, all from the same resamples."""
-    columns = [
-        *("mean_norm", "std_norm", "relative_std", "skewness", "excess_kurtosis"),
-        *("cosine_to_largest_batch", "cancellation"),
-    ]
+    norms = finite["norm"]
     with np.errstate(divide="ignore", invalid="ignore"):
-        cancellation = finite["norm"] / finite["path_length"]
+        cancellation = norms / finite["path_length"]
     noise = _noise_scale_obstacle(selection) is None
 
     def statistic(weights: Array) -> Array:
         parts = [
-            shape_statistics(weights, finite["norm"]),
+            shape_statistics(weights, norms)[:3],
+            weighted_l_ratios(weights, norms),
             _known_mean(weights, finite["cosine_to_largest_batch"])[None],
             _known_mean(weights, cancellation)[None],
         ]
         if noise:
-            squares, products = finite["norm"] ** 2, finite["product_with_others"]
-            parts.append(signal_to_noise(weights, squares, products)[None])
+            products = finite["product_with_others"]
+            parts.append(signal_to_noise(weights, norms**2, products)[None])
         return np.concatenate(parts)
 
     found = bootstrap(statistic, units, settings)
-    ends = np.stack([found.estimate, found.low, found.high], axis=1).tolist()  # (k, 3)
+    ends = np.stack([found.estimate, found.low, found.high], axis=1)  # (k, 3)
+    names = [
+        *("mean_norm", "std_norm", "relative_std", "skewness", "excess_kurtosis"),
+        *("l_skewness", "l_kurtosis", "cosine_to_largest_batch", "cancellation"),
+    ]
+    rows = [*ends[:3], *shape_intervals(norms, units, settings), *ends[3:7]]
     values: dict[str, float] = {}
-    for column, (estimate, low, high) in zip(columns, ends[: len(columns)], strict=True):
-        values |= {column: estimate, f"{column}_low": low, f"{column}_high": high}
+    for name, (estimate, low, high) in zip(names, np.array(rows).tolist(), strict=True):
+        values |= {name: estimate, f"{name}_low": low, f"{name}_high": high}
     noise_columns = ("noise_scale", "noise_scale_low", "noise_scale_high")
     return values | (
-        _noise_scale(selection, ends[-1]) if noise else dict.fromkeys(noise_columns, math.nan)
+        _noise_scale(selection, ends[-1].tolist())
+        if noise
+        else dict.fromkeys(noise_columns, math.nan)
     )
 
 
@@ -288,7 +294,6 @@ def _reason(column: str, selection: Selection, count: int, units: int) -> str:
 
 def _norm_columns(norms: Array, order: int) -> dict[str, float]:
     """Statistics of the norms that have no interval."""
-    l_skewness, l_kurtosis = l_moment_ratios(norms)
     moments = central.moments_of(norms, order)
     with np.errstate(divide="ignore", invalid="ignore"):
         higher = {
@@ -297,8 +302,6 @@ def _norm_columns(norms: Array, order: int) -> dict[str, float]:
         }
     return {
         **higher,
-        "l_skewness": l_skewness,
-        "l_kurtosis": l_kurtosis,
         "hill_tail_index": hill_tail_index(norms),
     }
 
@@ -341,6 +344,7 @@ def _trial_means(selection: Selection, finite: Mapping[str, Array]) -> dict[str,
     means = {
         "mean_step_norm": path / selection.batches_per_trial,
         "mean_root_sum_of_squares": np.sqrt(squares),
+        "root_mean_square_step_norm": np.sqrt(squares / selection.batches_per_trial),
         "gradient_diversity": diversity,
         "mean_first_loss": finite["first_loss"],
         "mean_last_loss": finite["last_loss"],

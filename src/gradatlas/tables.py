@@ -27,13 +27,14 @@ def gather(rows: Sequence[Path], table: Path, notes: Path) -> None:
             for key, item in zip(keys, descriptions, strict=True)
         ]
     ).sort_values(KEY, ignore_index=True)
+    normalised = normalise(statistics)
     reasons = [
         (*key, column, reason)
         for key, item in zip(keys, descriptions, strict=True)
         for column, reason in item.reasons.items()
-    ]
+    ] + _missing_normalisations(normalised)
     remarks = pd.DataFrame(reasons, columns=[*KEY, "column", "reason"])
-    write_csv(table, normalise(statistics))
+    write_csv(table, normalised)
     write_csv(notes, remarks.sort_values([*KEY, "column"]))
 
 
@@ -57,6 +58,15 @@ def normalise(statistics: pd.DataFrame) -> pd.DataFrame:
     result.insert(place, "normalised_mean", statistics["mean_norm"] * factor)
     result.insert(place + 1, "normalised_std", statistics["std_norm"] * factor)
     return result
+
+
+def _missing_normalisations(table: pd.DataFrame) -> list[tuple[object, ...]]:
+    """Key, column and reason of what could not be brought to the largest batch size's mean."""
+    return [
+        (*key, column, f"{needed} or the mean norm at the largest batch size is missing")
+        for column, needed in (("normalised_mean", "mean_norm"), ("normalised_std", "std_norm"))
+        for key in table.loc[table[column].isna(), KEY].itertuples(index=False, name=None)
+    ]
 
 
 def write_csv(path: Path, table: pd.DataFrame) -> None:

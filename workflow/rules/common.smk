@@ -129,20 +129,20 @@ def batch_size_shards(wildcards):
 
 
 TRAINING_CODE = code(
-            "train",
-            "checkpoint",
-            "configuration",
-            "data",
-            "device",
-            "errors",
-            "jobs",
-            "model",
-            "provenance",
-            "replacing",
-            "sampling",
-            "training",
-            "trials",
-        )
+    "train",
+    "checkpoint",
+    "configuration",
+    "data",
+    "device",
+    "errors",
+    "jobs",
+    "model",
+    "provenance",
+    "replacing",
+    "sampling",
+    "training",
+    "trials",
+)
 
 # What makes a checkpoint beside the seed, which epochs are kept apart.
 TRAINING_FACTS = {

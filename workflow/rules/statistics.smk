@@ -44,6 +44,7 @@ rule statistics:
             "provenance",
             "replacing",
             "scan",
+            "shape",
             "sharding",
             "statistics",
         ),
