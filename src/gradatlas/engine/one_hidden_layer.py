@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 Array = NDArray[Any]  # float32 or float64, the dtype of the checkpoint
 
 BLOCK = 64  # samples of a block: longer ones leave more to the loop, shorter ones starve BLAS
-ROWS = 5000  # samples of the data set that one product takes through the first layer
+ROWS = 500  # samples of the data set that one product takes through the first layer
 # Sums may be regrouped and fused, but nan and inf keep their meaning: a diverged trial shows.
 FAST = {"reassoc", "contract", "nsz"}
 
