@@ -160,6 +160,7 @@ def describe(dataset: h5py.Dataset, dimensions: tuple[str, ...] = ()) -> None:
     name = dataset.name.rpartition("/")[2]
     dataset.attrs["long_name"] = LONG_NAMES[name]
     dataset.attrs["units"] = "1"
+    group = dataset.parent
     for axis, dimension in enumerate(dimensions):
         dataset.dims[axis].label = dimension
-        dataset.dims[axis].attach_scale(dataset.parent[dimension])
+        dataset.dims[axis].attach_scale(group[dimension])
