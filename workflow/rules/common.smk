@@ -194,8 +194,8 @@ def protocol_roles():
 
 
 FORMATS = config["figures"]["formats"]
-# What a browser shows best goes into the report.
-REPORT_FORMAT = next((name for name in ("svg", "png") if name in FORMATS), FORMATS[0])
+# What goes into the report: a browser shows the svg at the size of a printed column, the png larger.
+REPORT_FORMAT = next((name for name in ("png", "svg") if name in FORMATS), FORMATS[0])
 
 
 def labels(**texts):
