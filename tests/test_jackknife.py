@@ -1,5 +1,7 @@
 """Tests by jackknife covariance against SciPy's t tests and their own level."""
 
+import math
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -117,3 +119,9 @@ def test_columns_that_are_always_used_give_hotellings_test() -> None:
 def test_too_few_units_give_no_test_of_a_cone() -> None:
     values = np.random.default_rng(9).normal(size=(6, 6))
     assert np.isnan(jackknife(means_of(values), np.arange(6)).combine(np.ones((6, 1))))
+
+
+@pytest.mark.filterwarnings("error")
+def test_no_contrasts_have_no_p_value() -> None:
+    pooled = jackknife(lambda weights: weights.sum(axis=-1)[None], np.arange(30))
+    assert math.isnan(pooled.vanish(np.empty((0, 1))))

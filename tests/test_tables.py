@@ -22,6 +22,7 @@ TABLES = (
     "variance_sources",
     "noise_scale",
     "claims",
+    "notes",
 )
 
 
@@ -185,3 +186,18 @@ def test_batch_sizes_without_a_common_trial_give_empty_tables(tmp_path: Path) ->
     found, page = compare(tmp_path, maps)
     assert all(table.empty for table in found.values())
     assert "no trials that this claim can be tested by" in page
+
+
+def test_every_missing_number_of_the_comparison_has_a_reason(tmp_path: Path) -> None:
+    shards = {
+        size: write_shards(tmp_path, size**0.2 * draw(8), batch_size=size) for size in (1, SAMPLES)
+    }
+    _, maps = describe(tmp_path, shards)
+    tables, _ = compare(tmp_path, maps)
+    notes = tables.pop("notes")
+    del tables["law_curves"]  # which leaves empty what a point of a curve does not have
+    missing = {name: int(table.isna().to_numpy().sum()) for name, table in tables.items()}
+    assert missing["local_exponents"] > 0
+    counts = notes.groupby("table").size().to_dict()
+    assert counts == {name: count for name, count in missing.items() if count}
+    assert set(notes["reason"]) == {"8 trials that did not diverge, expected at least 20"}

@@ -66,9 +66,12 @@ class Jackknife:
             contrasts: Linearly independent weights of the estimates, shape (c, k).
 
         Returns:
-            NaN with too few units for an F distribution or contrasts that do not vary.
+            NaN without contrasts, with too few units for an F distribution, or with contrasts that
+            do not vary.
         """
         count, units = len(contrasts), self.influence.shape[1]
+        if count == 0:
+            return float("nan")
         differences, covariance = contrasts @ self.estimate, self._covariance(contrasts)
         if units <= count or np.linalg.matrix_rank(covariance, hermitian=True) < count:
             return float("nan")

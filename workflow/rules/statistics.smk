@@ -121,6 +121,7 @@ rule claims:
         variance_sources="<results>/variance_sources.csv",
         noise_scale="<results>/noise_scale.csv",
         claims="<results>/claims.csv",
+        notes="<results>/comparison_notes.csv",
         claims_page=report(
             "<results>/claims.md",
             caption="../report/claims_page.rst",
