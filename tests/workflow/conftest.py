@@ -1,6 +1,7 @@
 """Run the real workflow in a folder of its own."""
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -77,11 +78,30 @@ def run_workflow(
     )
 
 
+PARTS = (
+    *("Snakefile", "config.yaml", "environment.yml"),
+    *("profiles", "resources", "scripts", "src", "workflow"),
+)
+
+
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the code; a test that edits it takes its edit back."""
+    copy = tmp_path_factory.mktemp("repository")
+    for part in PARTS:
+        source = ROOT / part
+        if source.is_dir():
+            shutil.copytree(source, copy / part, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy2(source, copy / part)
+    return copy
+
+
+@pytest.fixture(scope="session")
+def finished(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the finished tiny experiment; tests copy it before they change anything."""
     directory = tmp_path_factory.mktemp("finished")
-    result = run_workflow(directory)
+    result = run_workflow(directory, repository=repository)
     assert result.returncode == 0, result.stdout + result.stderr
     return directory
 

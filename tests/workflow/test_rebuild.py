@@ -11,37 +11,11 @@ from typing import Any
 import pytest
 
 from gradatlas.cli import main
-from tests.workflow.conftest import ROOT, TINY, run_workflow
-
-PARTS = (
-    *("Snakefile", "config.yaml", "environment.yml"),
-    *("profiles", "resources", "scripts", "src", "workflow"),
-)
+from tests.workflow.conftest import PARTS, TINY, run_workflow
 
 
-@pytest.fixture(scope="module")
-def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the code, to be edited."""
-    copy = tmp_path_factory.mktemp("repository")
-    for part in PARTS:
-        source = ROOT / part
-        if source.is_dir():
-            shutil.copytree(source, copy / part, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copy2(source, copy / part)
-    return copy
-
-
-@pytest.fixture(scope="module")
-def results(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny experiment, finished with the copied code."""
-    directory = tmp_path_factory.mktemp("results")
-    finish(directory, repository)
-    return directory
-
-
-def finish(directory: Path, repository: Path, **arguments: Any) -> None:
-    result = run_workflow(directory, repository=repository, **arguments)
+def finish(directory: Path, repository: Path, *targets: str, **arguments: Any) -> None:
+    result = run_workflow(directory, *targets, repository=repository, **arguments)
     assert result.returncode == 0, result.stdout + result.stderr
 
 
@@ -67,49 +41,49 @@ def edit(path: Path) -> str:
     return before
 
 
-def test_second_run_has_nothing_to_do(results: Path, repository: Path) -> None:
-    assert plan(results, repository) == Counter()
+def test_second_run_has_nothing_to_do(finished: Path, repository: Path) -> None:
+    assert plan(finished, repository) == Counter()
 
 
-def test_touched_files_rerun_nothing(results: Path, repository: Path) -> None:
+def test_touched_files_rerun_nothing(finished: Path, repository: Path) -> None:
     sources = [path for part in PARTS for path in (repository / part).rglob("*") if path.is_file()]
-    for path in [*sources, *(results / "results" / "checkpoints").iterdir()]:
+    for path in [*sources, *(finished / "results" / "checkpoints").iterdir()]:
         os.utime(path)
-    assert plan(results, repository) == Counter()
+    assert plan(finished, repository) == Counter()
 
 
-def test_further_batch_size_adds_only_its_jobs(results: Path, repository: Path) -> None:
+def test_further_batch_size_adds_only_its_jobs(finished: Path, repository: Path) -> None:
     change = {"gradients": {"batch_sizes": [*TINY["gradients"]["batch_sizes"], 8]}}
-    jobs = plan(results, repository, change)
+    jobs = plan(finished, repository, change)
     assert jobs["collect"] == 2  # protocol sgd at two checkpoints
     assert jobs["statistics"] == 2
     assert jobs["atlas"] == jobs["statistics_table"] == 1
     assert jobs["train"] == 0
 
 
-def test_further_trials_add_only_new_shards(results: Path, repository: Path) -> None:
+def test_further_trials_add_only_new_shards(finished: Path, repository: Path) -> None:
     change = {"gradients": {"trials": 10}}
-    jobs = plan(results, repository, change)
+    jobs = plan(finished, repository, change)
     assert jobs["collect"] == 2 * 2  # batch sizes x checkpoints of sgd; the others set their own
     assert jobs["train"] == 0
 
 
 def test_further_checkpoint_trains_again_but_keeps_the_collected(
-    results: Path, repository: Path
+    finished: Path, repository: Path
 ) -> None:
-    jobs = plan(results, repository, {"training": {"checkpoints": [0, 1, 2]}})
+    jobs = plan(finished, repository, {"training": {"checkpoints": [0, 1, 2]}})
     assert jobs["train"] == 1
     assert jobs["collect"] == 6  # three protocols, two batch sizes, the new checkpoint
 
 
-def test_further_training_seed_leaves_the_first_alone(results: Path, repository: Path) -> None:
-    jobs = plan(results, repository, {"seeds": [0, 1]})
+def test_further_training_seed_leaves_the_first_alone(finished: Path, repository: Path) -> None:
+    jobs = plan(finished, repository, {"seeds": [0, 1]})
     assert jobs["train"] == jobs["atlas"] == jobs["seeds"] == 1
     assert jobs["collect"] == jobs["statistics"] == 12
 
 
-def test_another_seed_recollects_everything(results: Path, repository: Path) -> None:
-    jobs = plan(results, repository, {"seed": 1})
+def test_another_seed_recollects_everything(finished: Path, repository: Path) -> None:
+    jobs = plan(finished, repository, {"seed": 1})
     assert jobs["train"] == 1
     assert jobs["collect"] == 12
 
@@ -125,12 +99,12 @@ def test_another_seed_recollects_everything(results: Path, repository: Path) -> 
     ],
 )
 def test_edited_module_reruns_what_it_determines(
-    results: Path, repository: Path, module: str, rerun: set[str], kept: set[str]
+    finished: Path, repository: Path, module: str, rerun: set[str], kept: set[str]
 ) -> None:
     path = repository / "src" / "gradatlas" / module
     before = edit(path)
     try:
-        jobs = plan(results, repository)
+        jobs = plan(finished, repository)
     finally:
         path.write_text(before)
     assert all(jobs[rule] for rule in rerun), jobs
@@ -138,13 +112,14 @@ def test_edited_module_reruns_what_it_determines(
 
 
 def test_growth_keeps_the_bytes_of_what_is_there(
-    results: Path, repository: Path, tmp_path: Path
+    finished: Path, repository: Path, tmp_path: Path
 ) -> None:
     """Really run with a further batch size and more trials: old shards stay as they were."""
-    shutil.copytree(results, tmp_path, dirs_exist_ok=True)
+    shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
     gradients = tmp_path / "results" / "gradients"
     before = {path: path.read_bytes() for path in gradients.rglob("*.h5")}
-    finish(tmp_path, repository, change={"gradients": {"batch_sizes": [5, 8, 32], "trials": 8}})
+    change = {"gradients": {"batch_sizes": [5, 8, 32], "trials": 8}}
+    finish(tmp_path, repository, "results/gradients.h5", change=change)
     for path, content in before.items():
         assert path.read_bytes() == content
     assert len(list(gradients.rglob("*.h5"))) > len(before)
@@ -152,19 +127,18 @@ def test_growth_keeps_the_bytes_of_what_is_there(
 
 
 def test_shards_do_not_depend_on_how_trials_are_split(
-    results: Path, repository: Path, tmp_path: Path
+    finished: Path, repository: Path, tmp_path: Path
 ) -> None:
     """One job of six trials, or three jobs of two, on one core: the same tensors."""
     import h5py
     import numpy as np
 
     (tmp_path / "results").mkdir()
-    shutil.copytree(results / "results" / "checkpoints", tmp_path / "results" / "checkpoints")
+    shutil.copytree(finished / "results" / "checkpoints", tmp_path / "results" / "checkpoints")
     target = "results/gradients/sgd/epoch1/batch5/trials{}-{}.h5"
     parts = [target.format(first, first + 1) for first in (0, 2, 4)]
-    finished = run_workflow(tmp_path, *parts, "--cores", "1", repository=repository)
-    assert finished.returncode == 0, finished.stdout + finished.stderr
-    with h5py.File(results / target.format(0, 5)) as whole:
+    finish(tmp_path, repository, *parts, "--cores", "1")
+    with h5py.File(finished / target.format(0, 5)) as whole:
         for name in ("gradient", "path_length", "sample_index", "last_loss"):
             pieces = []
             for part in parts:

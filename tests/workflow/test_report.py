@@ -52,10 +52,10 @@ def browser() -> Iterator[Any]:
 
 
 @pytest.fixture(scope="module")
-def report(finished: Path) -> Path:
+def report(finished: Path, repository: Path) -> Path:
     """The report of the finished tiny experiment."""
     path = finished / "report.html"
-    result = run_workflow(finished, "--report", str(path))
+    result = run_workflow(finished, "--report", str(path), repository=repository)
     assert result.returncode == 0, result.stdout + result.stderr
     assert "WARNING/" not in result.stdout + result.stderr  # of a caption that is no proper rst
     return path
