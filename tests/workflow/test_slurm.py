@@ -66,21 +66,17 @@ def wait_for(look: Callable[[], Found]) -> Found:
     return found
 
 
-def test_quick_experiment_gives_the_bytes_of_a_local_run(tmp_path: Path) -> None:
-    profile = ["--profile", str(ROOT / "profiles" / "slurm"), *IMPATIENT]
-    run(tmp_path / "slurm", *profile, *QUICK)
-    targets = ["results/statistics.csv", "results/gradients.h5"]
-    run(tmp_path / "local", "--cores", "2", *targets, *QUICK)
-    patterns = ("checkpoints/*", "gradients/**/*.h5", "statistics/**/*.*", "*.h5", "*.csv")
-    local, remote = (tmp_path / name / "results" for name in ("local", "slurm"))
-    files = [path.relative_to(local) for pattern in patterns for path in local.glob(pattern)]
-    assert len(files) > 50
-    for path in files:
-        assert (local / path).read_bytes() == (remote / path).read_bytes(), path
-    assert (remote / "figures" / "norm_vs_batch_size.png").stat().st_size > 0
+@pytest.fixture(scope="module")
+def local(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Results of the quick experiment without a cluster, but for its figures."""
+    directory = tmp_path_factory.mktemp("local")
+    run(directory, "--cores", "2", "results/statistics.csv", "results/gradients.h5", *QUICK)
+    return directory / "results"
 
 
-def test_cancelled_and_overdue_jobs_are_reported_and_run_again(tmp_path: Path) -> None:
+def test_cancelled_and_overdue_jobs_are_reported_and_run_again(
+    tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
     directory = tmp_path / "experiment"
     set_up(directory)
     process = start(
@@ -94,6 +90,7 @@ def test_cancelled_and_overdue_jobs_are_reported_and_run_again(tmp_path: Path) -
     first, second = wait_for(lambda: collecting()[:2] if len(collecting()) > 1 else [])
     cluster.cancel(first)
     cluster.halt_for_a_minute(second)
+    request.getfixturevalue("local")  # while the minute passes
     status = process.wait(PATIENCE)
     output = (directory / "output").read_text()
     assert status == 0, output
@@ -102,6 +99,18 @@ def test_cancelled_and_overdue_jobs_are_reported_and_run_again(tmp_path: Path) -
     attempts = re.findall(r"rule collect:.*?mem_mb=(\d+)", output, re.DOTALL)
     assert sorted(attempts) == ["1500", "1500", "3000", "3000"]
     assert len([*(directory / "results" / "gradients").rglob("*.h5")]) == 2
+
+
+def test_quick_experiment_gives_the_bytes_of_a_local_run(local: Path, tmp_path: Path) -> None:
+    profile = ["--profile", str(ROOT / "profiles" / "slurm"), *IMPATIENT]
+    run(tmp_path / "slurm", *profile, *QUICK)
+    remote = tmp_path / "slurm" / "results"
+    patterns = ("checkpoints/*", "gradients/**/*.h5", "statistics/**/*.*", "*.h5", "*.csv")
+    files = [path.relative_to(local) for pattern in patterns for path in local.glob(pattern)]
+    assert len(files) > 50
+    for path in files:
+        assert (local / path).read_bytes() == (remote / path).read_bytes(), path
+    assert (remote / "figures" / "norm_vs_batch_size.png").stat().st_size > 0
 
 
 def test_a_job_on_a_gpu_asks_for_one(tmp_path: Path) -> None:
