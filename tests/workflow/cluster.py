@@ -51,7 +51,8 @@ def why_not() -> str:
     missing = [name for name in PROGRAMS if shutil.which(name, path=_path()) is None]
     if missing:
         return f"needs Debian's slurm-wlm and munge: no {', '.join(missing)}"
-    if (ETC / "slurm.conf").exists():
+    configuration = ETC / "slurm.conf"
+    if configuration.exists() and not configuration.is_symlink():  # ours is a link
         return f"{ETC} configures another Slurm"
     return ""
 
@@ -64,7 +65,7 @@ def running(folder: Path) -> Iterator[None]:
     the executor keeps environment variables from the jobs that could name another place.
     """
     host = socket.gethostname().partition(".")[0]
-    authentication = not MUNGE.exists()  # else one is running, and goes on
+    authentication = not (MUNGE.exists() and _runs(int(MUNGE.read_text())))  # else it goes on
     for name in ("state", "spool"):
         (folder / name).mkdir(parents=True)
     (folder / "slurm.conf").write_text(CONFIGURATION.format(host=host, folder=folder))
@@ -72,6 +73,7 @@ def running(folder: Path) -> Iterator[None]:
     links = [ETC / name for name in ("slurm.conf", "gres.conf")]
     try:
         for link in links:
+            link.unlink(missing_ok=True)  # of a test that was killed
             link.symlink_to(folder / link.name)
         if authentication:
             _start_munge()
@@ -89,7 +91,7 @@ def running(folder: Path) -> Iterator[None]:
 def _start_munge() -> None:
     MUNGE.parent.mkdir(exist_ok=True)
     shutil.chown(MUNGE.parent, "munge", "munge")
-    _run("runuser", "-u", "munge", "--", "munged")
+    _run("runuser", "-u", "munge", "--", "munged", "--force")
 
 
 def _start(folder: Path) -> None:
