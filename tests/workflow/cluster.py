@@ -7,7 +7,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 ETC = Path("/etc/slurm")
@@ -119,14 +119,15 @@ def _path() -> str:
 
 def _stop(pid_file: Path) -> None:
     """End the process that a daemon's pid file names, and wait for its end."""
-    if not pid_file.exists():
-        return
-    process = int(pid_file.read_text())
-    os.kill(process, signal.SIGTERM)
-    deadline = time.monotonic() + PATIENCE
-    while _runs(process):
-        if time.monotonic() > deadline:
-            os.kill(process, signal.SIGKILL)
+    process = int(pid_file.read_text()) if pid_file.exists() else None
+    asked, deadline = False, time.monotonic() + PATIENCE
+    while process is not None and _runs(process):
+        with suppress(ProcessLookupError):  # it has just ended
+            if time.monotonic() > deadline:
+                os.kill(process, signal.SIGKILL)
+            elif not asked:
+                os.kill(process, signal.SIGTERM)
+        asked = True
         time.sleep(0.1)
 
 
