@@ -17,12 +17,12 @@ SHARD = "gradients/sgd/epoch1/batch5/trials0-5.h5"
 
 @pytest.fixture(scope="module")
 def directory(smallest: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One training seed run to its end, then two more."""
+    """One training seed run to its end, then another."""
     directory = tmp_path_factory.mktemp("seeds") / "experiment"
     shutil.copytree(smallest, directory)
     config = yaml.safe_load((directory / "config.yaml").read_text())
     (directory / "before").write_bytes((directory / "results" / SHARD).read_bytes())
-    (directory / "config.yaml").write_text(yaml.safe_dump({**config, "seeds": [2, 0, 1]}))
+    (directory / "config.yaml").write_text(yaml.safe_dump({**config, "seeds": [1, 0]}))
     status, output = run(directory)
     assert status == 0, output
     (directory / "log").write_text(output)
@@ -31,14 +31,14 @@ def directory(smallest: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def folders(directory: Path) -> list[Path]:
     results = directory / "results"
-    return [results, results / "seed1", results / "seed2"]
+    return [results, results / "seed1"]
 
 
 def test_the_first_seed_keeps_its_files_and_is_not_run_again(directory: Path) -> None:
     assert (directory / "before").read_bytes() == (directory / "results" / SHARD).read_bytes()
     jobs = [line.split() for line in (directory / "log").read_text().splitlines()]
-    assert ["train", "2"] in jobs
-    assert ["collect", "4"] in jobs
+    assert ["train", "1"] in jobs
+    assert ["collect", "2"] in jobs
 
 
 def test_every_seed_has_an_archive_of_its_own_with_the_same_samples(directory: Path) -> None:
