@@ -111,6 +111,17 @@ def test_edited_module_reruns_what_it_determines(
     assert not any(jobs[rule] for rule in kept), jobs
 
 
+def test_an_edit_counts_whatever_its_date(finished: Path, repository: Path) -> None:
+    path = repository / "src" / "gradatlas" / "statistics.py"
+    before = edit(path)
+    os.utime(path, (0, 0))
+    try:
+        jobs = plan(finished, repository)
+    finally:
+        path.write_text(before)
+    assert jobs["statistics"] == 12
+
+
 def test_growth_keeps_the_bytes_of_what_is_there(
     finished: Path, repository: Path, tmp_path: Path
 ) -> None:
