@@ -5,7 +5,7 @@ from pathlib import Path
 from gradatlas.configuration import check_file
 from snakemake.utils import min_version
 
-min_version("9.14")
+min_version("9.27")
 
 
 # A folder of its own (--directory) need not bring a configuration.

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from gradatlas.errors import InputError
 from gradatlas.replacing import replace_file
+from gradatlas.trials import batches
 
 IDX_FILES = {
     "train_images": "train-images-idx{}-ubyte.gz",
@@ -143,7 +144,7 @@ def _normalisation(path: Path, images: NDArray[np.uint8]) -> Normalisation:
     total = int(images.sum(dtype=np.uint64))
     squares = sum(
         int(np.square(images[rows], dtype=np.uint16).sum(dtype=np.uint64))
-        for rows in (slice(start, start + ROWS) for start in range(0, len(images), ROWS))
+        for rows in batches(len(images), ROWS)
     )
     mean = total / images.size
     variance = squares / images.size - mean**2  # exact sums of integers: nothing cancels

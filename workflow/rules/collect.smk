@@ -2,35 +2,6 @@
 
 from dataclasses import asdict
 
-COLLECTION_CODE = code(
-    "collect",
-    "archive.atomic",
-    "archive.checksums",
-    "archive.chunks",
-    "archive.errors",
-    "archive.layout",
-    "archive.seal",
-    "archive.shard",
-    "archive.sums",
-    "checkpoint",
-    "collection",
-    "configuration",
-    "data",
-    "device",
-    "engine",
-    "engine.factors",
-    "engine.layered",
-    "engine.one_hidden_layer",
-    "errors",
-    "jobs",
-    "model",
-    "provenance",
-    "replacing",
-    "sampling",
-    "sharding",
-    "trials",
-)
-
 
 rule collect:
     input:
@@ -48,7 +19,34 @@ rule collect:
     resources:
         gpu=GPUS,
     params:
-        code=COLLECTION_CODE,
+        code=code(
+            "collect",
+            "archive.atomic",
+            "archive.checksums",
+            "archive.chunks",
+            "archive.errors",
+            "archive.layout",
+            "archive.seal",
+            "archive.shard",
+            "archive.sums",
+            "checkpoint",
+            "collection",
+            "configuration",
+            "data",
+            "device",
+            "engine",
+            "engine.factors",
+            "engine.layered",
+            "engine.one_hidden_layer",
+            "errors",
+            "jobs",
+            "model",
+            "provenance",
+            "replacing",
+            "sampling",
+            "sharding",
+            "trials",
+        ),
         training_code=TRAINING_CODE,
         collection=lambda wildcards: asdict(
             experiment.collection(wildcards.protocol, training_seed(wildcards))

@@ -55,9 +55,6 @@ pathvars:
     results="{results}" if SEVERAL_SEEDS else next(iter(RESULTS)),
 
 
-source_digest = cache(file_digest)
-
-
 wildcard_constraints:
     results="|".join(RESULTS),
     protocol="[a-z][a-z0-9_]*",
@@ -65,6 +62,9 @@ wildcard_constraints:
     batch_size="[0-9]+",
     first="[0-9]+",
     last="[0-9]+",
+
+
+source_digest = cache(file_digest)
 
 
 def code(script, *modules):
@@ -167,12 +167,11 @@ def checkpoint_input(wildcards):
     shard that is there gets an ancient input: when training runs, Snakemake passes over the jobs
     behind an ancient one, even those whose output is missing.
     """
-    path = Path(
-        results(wildcards), "checkpoints", f"epoch{wildcards.epoch}.safetensors"
-    )
+    path = checkpoint(wildcards.epoch).replace("<results>", results(wildcards))
     expected = expected_training_digest(wildcards)
     collected = Path(rules.collect.output[0].format(**wildcards)).exists()
-    return ancient(path) if collected and training_digest(path) == expected else path
+    kept = collected and training_digest(Path(path)) == expected
+    return ancient(path) if kept else path
 
 
 def largest_batch_shards(wildcards):

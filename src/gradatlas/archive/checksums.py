@@ -23,9 +23,8 @@ def row_checksums(rows: NDArray[Any]) -> NDArray[np.uint64]:
     Returns:
         One checksum per row, shape (t,).
     """
-    from gradatlas.archive.sums import (
-        weighted_sums,
-    )  # numba, which opening a file need not wait for
+    # Here, as it imports numba, which opening a file need not wait for.
+    from gradatlas.archive.sums import weighted_sums
 
     return weighted_sums(rows.reshape(len(rows), -1).view(np.uint32), FIRST_WEIGHT)
 
