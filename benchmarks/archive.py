@@ -165,7 +165,7 @@ def read_zarr(work: Workload) -> None:
     import zarr
 
     for shard in range(work.shards):
-        _ = zarr.open_group(work.folder / f"{shard}.zarr", mode="r")["gradient"][:]
+        _ = zarr.open_array(work.folder / f"{shard}.zarr", path="gradient", mode="r")[:]
 
 
 def build_atlas(work: Workload) -> None:

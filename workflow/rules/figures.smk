@@ -118,6 +118,7 @@ rule figures:
             "jobs",
             "provenance",
             "replacing",
+            "sharding",
         ),
         tables=[
             *("statistics", "training", "law_curves"),
@@ -164,6 +165,7 @@ rule detail_figures:
             "jobs",
             "provenance",
             "replacing",
+            "sharding",
         ),
     script:
         "../../scripts/detail_figures.py"
@@ -208,6 +210,7 @@ rule pages:
             "jobs",
             "provenance",
             "replacing",
+            "sharding",
         ),
     script:
         "../../scripts/pages.py"

@@ -91,6 +91,7 @@ rule statistics_table:
             "jobs",
             "provenance",
             "replacing",
+            "sharding",
             "tables",
         ),
     script:
@@ -155,6 +156,7 @@ rule claims:
             "readings",
             "replacing",
             "scaling",
+            "sharding",
             "sweep",
             "tables",
             "variance_sources",
@@ -201,6 +203,7 @@ rule seeds:
             "provenance",
             "replacing",
             "seeds",
+            "sharding",
             "tables",
         ),
         confidence=lookup("statistics/confidence", within=config),

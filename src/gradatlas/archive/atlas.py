@@ -87,7 +87,7 @@ def _write_group(
     for name in DATASETS:
         entry = row_shape(name, first.shape, first.attributes.samples_per_trial)
         dataset = _write_virtual(group, name, sources, trials, entry)
-        describe(dataset, ("batch_size", "trial", *row_dimensions(name, first.shape)))
+        describe(dataset, group, ("batch_size", "trial", *row_dimensions(name, first.shape)))
 
 
 def _rows(shards: Sequence[StoredShard]) -> list[list[StoredShard]]:

@@ -16,7 +16,7 @@ import h5py
 from gradatlas.archive.seal import payload_extents, seal_file
 from gradatlas.replacing import failures_named, replacing, write_failure
 
-_EARLY_FLUSH_BYTES = 16 << 20
+_EARLY_FLUSH_BYTES = 8 << 20
 
 
 class _EarlyFlush:

@@ -6,8 +6,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 FIRST_WEIGHT = 1 << 31
-_MODULUS = 65535
-_COLUMNS = 1024
 
 
 def row_checksums(rows: NDArray[Any]) -> NDArray[np.uint64]:
@@ -34,34 +32,19 @@ def fletcher32(data: NDArray[np.uint8]) -> int:
 
     With words w_0 ... w_{n-1}, both modulo 65535 (Fletcher 1982): the first sum is sum_i w_i, the
     second sum_i (n - i) w_i. Swapping the bytes of a word multiplies it by 256 modulo 65535, so
-    the sums are taken over the words as they lie in memory. With the words in rows of 1024,
-    sum_i i w_i follows from the sums of rows and columns.
+    the sums are taken over the words as they lie in memory.
 
     Args:
-        data: Bytes, an even number, shape (2 n,).
+        data: Bytes, an even number, less than 4 GB, shape (2 n,).
 
     Returns:
         Second sum in the upper, first sum in the lower 16 bits.
     """
-    words = data.view("<u2")
-    body = len(words) - len(words) % _COLUMNS
-    first, second = _sums_of_matrix(words[:body].reshape(-1, _COLUMNS))
-    tail = words[body:].astype(np.int64)
-    second += first * len(tail) + int(tail @ np.arange(len(tail), 0, -1))
-    first += int(tail.sum())
-    return _encode(second) << 16 | _encode(first)
+    from gradatlas.archive.sums import FLETCHER_MODULUS, fletcher_sums
 
+    def encoded(total: int) -> int:
+        """HDF5 keeps a remainder of 0 as 65535, unless all words are 0."""
+        return 0 if total == 0 else total * 256 % FLETCHER_MODULUS or FLETCHER_MODULUS
 
-def _sums_of_matrix(words: NDArray[np.uint16]) -> tuple[int, int]:
-    from gradatlas.archive.sums import row_and_column_sums
-
-    rows, columns = (sums.astype(np.int64) for sums in row_and_column_sums(words))
-    first = int(rows.sum())
-    positions = _COLUMNS * int((rows % _MODULUS) @ np.arange(len(rows)))
-    positions += int((columns % _MODULUS) @ np.arange(_COLUMNS))
-    return first, first * words.size - positions
-
-
-def _encode(total: int) -> int:
-    """HDF5 keeps a remainder of 0 as 65535, unless all words are 0."""
-    return 0 if total == 0 else total * 256 % _MODULUS or _MODULUS
+    first, second = fletcher_sums(data.view("<u2"))
+    return encoded(int(second)) << 16 | encoded(int(first))

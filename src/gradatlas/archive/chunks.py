@@ -21,32 +21,45 @@ from gradatlas.archive.checksums import fletcher32, row_checksums
 _CHECKSUM_BYTES = 4
 
 
-def write_rows(
-    dataset: h5py.Dataset, start: int, rows: NDArray[Any], batch: int | None = None
-) -> None:
-    """Write the rows of consecutive trials, in whole chunks.
+class RowWriter:
+    """Writes the rows of consecutive trials to a dataset, in whole chunks.
 
     Args:
         dataset: Chunked dataset, trials along its first axis, or along its second behind a batch
             size axis.
-        start: Position of the first row, the start of a chunk.
-        rows: Shape (t, ...); t is a multiple of a chunk's trials unless they reach the end.
         batch: Index along the batch size axis, None where there is none.
     """
-    place = () if batch is None else (batch,)
-    if not _is_direct(dataset):
-        dataset[(*place, slice(start, start + len(rows)))] = rows
-        return
-    chunk = dataset.chunks[len(place) :]
-    data = np.empty(rows.itemsize * math.prod(chunk) + _CHECKSUM_BYTES, np.uint8)
-    for first in range(0, len(rows), chunk[0]):
-        for part in range(0, rows.shape[1], chunk[1]):
-            tile = rows[first : first + chunk[0], part : part + chunk[1]]
-            data[: tile.nbytes] = tile.reshape(-1).view(np.uint8)
-            data[tile.nbytes : -_CHECKSUM_BYTES] = 0  # beyond the edge of the dataset
-            _stored_checksum(data)[0] = fletcher32(data[:-_CHECKSUM_BYTES])
-            corner = _corner(place, start + first, part, chunk)
-            dataset.id.write_direct_chunk(corner, data)
+
+    def __init__(self, dataset: h5py.Dataset, batch: int | None = None) -> None:
+        self._dataset = dataset
+        self._place = () if batch is None else (batch,)
+        self._chunk: tuple[int, ...] = dataset.chunks[len(self._place) :]
+        self._direct = _is_direct(dataset)
+        chunk_bytes = dataset.dtype.itemsize * math.prod(self._chunk)
+        self._data = np.empty(chunk_bytes + _CHECKSUM_BYTES, np.uint8)
+
+    def write(self, start: int, rows: NDArray[Any]) -> None:
+        """Write rows.
+
+        Args:
+            start: Position of the first row, the start of a chunk.
+            rows: Shape (t, ...); t is a multiple of a chunk's trials unless they reach the end.
+        """
+        if not self._direct:
+            self._dataset[(*self._place, slice(start, start + len(rows)))] = rows
+            return
+        trials, entries = self._chunk[:2]
+        for first in range(0, len(rows), trials):
+            for part in range(0, rows.shape[1], entries):
+                tile = rows[first : first + trials, part : part + entries]
+                self._write_chunk(_corner(self._place, start + first, part, self._chunk), tile)
+
+    def _write_chunk(self, corner: tuple[int, ...], tile: NDArray[Any]) -> None:
+        data = self._data
+        data[: tile.nbytes] = tile.reshape(-1).view(np.uint8)
+        data[tile.nbytes : -_CHECKSUM_BYTES] = 0  # beyond the edge of the dataset
+        _stored_checksum(data)[0] = fletcher32(data[:-_CHECKSUM_BYTES])
+        self._dataset.id.write_direct_chunk(corner, data)
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +87,7 @@ def index_rows(
     """Find the chunks of a dataset.
 
     Args:
-        dataset: As for ``write_rows``.
+        dataset: As for ``RowWriter``.
         checksums: Of each row.
         batch: Index along the batch size axis, None where there is none.
 
@@ -96,7 +109,7 @@ def index_rows(
 
 
 def read_rows(file: BinaryIO, index: RowIndex, start: int, stop: int) -> NDArray[Any]:
-    """Read the rows of consecutive trials; inverse of ``write_rows``.
+    """Read the rows of consecutive trials; inverse of ``RowWriter.write``.
 
     Args:
         file: The file, open for reading.
@@ -120,8 +133,7 @@ def read_rows(file: BinaryIO, index: RowIndex, start: int, stop: int) -> NDArray
         for part, offset in enumerate(index.offsets[number].tolist()):
             tile = run[:, part * part_length : (part + 1) * part_length]
             _read_exactly(file, tile, offset + (begin - first) * row_bytes)
-        # Now, while the rows are in the processor's cache.
-        check_rows(run, index.checksums[begin:end])
+    check_rows(rows, index.checksums[start:stop])
     return rows
 
 
@@ -131,9 +143,9 @@ def check_rows(rows: NDArray[Any], checksums: NDArray[np.uint64]) -> None:
     Raises:
         OSError: If one differs.
     """
-    wrong = np.flatnonzero(row_checksums(rows) != checksums)
-    if wrong.size:
-        raise OSError(f"{wrong.size} of {len(rows)} trials do not have their checksum")
+    wrong = np.count_nonzero(row_checksums(rows) != checksums)
+    if wrong:
+        raise OSError(f"{wrong} of {len(rows)} trials do not have their checksum")
 
 
 def _read_exactly(file: BinaryIO, target: NDArray[Any], offset: int) -> None:
@@ -151,7 +163,7 @@ def check_chunks(dataset: h5py.Dataset, start: int, stop: int, batch: int | None
     """Compare the chunks of consecutive trials with their Fletcher-32.
 
     Args:
-        dataset: As for ``write_rows``.
+        dataset: As for ``RowWriter``.
         start: Position of the first row.
         stop: Position behind the last row.
         batch: Index along the batch size axis, None where there is none.

@@ -10,7 +10,7 @@ import h5py
 from tqdm import tqdm
 
 from gradatlas.archive.atomic import create_file
-from gradatlas.archive.chunks import write_rows
+from gradatlas.archive.chunks import RowWriter
 from gradatlas.archive.errors import ArchiveError
 from gradatlas.archive.groups import DATASETS, create_group, row_dimensions, row_shape
 from gradatlas.archive.layout import (
@@ -136,7 +136,7 @@ def _create_group(
             fletcher32=True,
             **(_COMPRESSION if compress and name in CHECKSUMS else {}),
         )
-        describe(dataset, ("batch_size", "trial", *row_dimensions(name, first.shape)))
+        describe(dataset, group, ("batch_size", "trial", *row_dimensions(name, first.shape)))
     return group
 
 
@@ -154,11 +154,12 @@ def _chunk(name: str, selection: Selection) -> tuple[int, ...]:
 def _copy(dataset: h5py.Dataset, batch: int, selection: Selection, name: str) -> Iterator[int]:
     """Copy a dataset of one selection in whole chunks; yields the bytes of each step."""
     chunk = _chunk(name, selection)
+    writer = RowWriter(dataset, batch)
     step = chunk[0] * max(1, BLOCK_BYTES // (4 * math.prod(chunk)))
     for first in range(selection.first, selection.last + 1, step):
         rows = selection.rows(name, first, min(first + step - 1, selection.last))
         if name in CHECKSUMS:
-            write_rows(dataset, first - selection.first, rows, batch)
+            writer.write(first - selection.first, rows)
         else:
             dataset[batch] = rows
         yield rows.nbytes

@@ -6,7 +6,13 @@ from typing import Any
 import h5py
 import numpy as np
 
-from gradatlas.archive.layout import CHECKSUMS, SCALARS, add_coordinate, dimension_names
+from gradatlas.archive.layout import (
+    CHECKSUMS,
+    SCALARS,
+    add_coordinate,
+    add_coordinates,
+    dimension_names,
+)
 from gradatlas.archive.sources import Source, write_sources
 from gradatlas.sharding import TrialRange
 
@@ -31,10 +37,7 @@ def create_group(
     group.attrs.update({**attributes, **_varying(sources)})
     del group.attrs["batch_size"]
     add_coordinate(group, "batch_size", np.asarray(batch_sizes, np.int64))
-    add_coordinate(group, "trial", range(trials.first, trials.last + 1))
-    for name, length in zip(dimension_names(shape), shape, strict=True):
-        add_coordinate(group, name, range(length))
-    add_coordinate(group, "sample", range(attributes["samples_per_trial"]))
+    add_coordinates(group, trials, shape, attributes["samples_per_trial"])
     write_sources(group, sources)
     return group
 

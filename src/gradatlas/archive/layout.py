@@ -13,6 +13,8 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from gradatlas.sharding import TrialRange
+
 FORMAT = "gradatlas"
 FORMAT_VERSION = 1
 CONVENTIONS = "CF-1.11"
@@ -90,19 +92,24 @@ def encode_attributes(attributes: ShardAttributes) -> dict[str, str | int | floa
     return stored
 
 
+def read_attributes(item: h5py.Group) -> dict[str, Any]:
+    """Attributes of a file or group as Python numbers and texts."""
+    return {name: plain(value) for name, value in item.attrs.items()}
+
+
 def decode_attributes(stored: Mapping[str, Any]) -> ShardAttributes:
-    """Inverse of ``encode_attributes``.
+    """Inverse of ``encode_attributes``, from what ``read_attributes`` returns.
 
     Files from before there were several training seeds lack ``training_seed``: it was the seed.
 
     Raises:
         KeyError: If an attribute is missing.
     """
-    optional = {"sample_sets": None, "training_seed": plain(stored["seed"])}
+    optional = {"sample_sets": None, "training_seed": stored["seed"]}
     values = {
         field.name: optional[field.name]
         if field.name in optional and field.name not in stored
-        else plain(stored[field.name])
+        else stored[field.name]
         for field in fields(ShardAttributes)
     }
     values["library_versions"] = json.loads(values["library_versions"])
@@ -145,22 +152,28 @@ def sample_index_chunk(samples: int, trials: int, gradient_trials: int) -> tuple
     return (min(trials, multiple * gradient_trials), samples)
 
 
-def add_coordinate(
-    group: h5py.Group, name: str, values: NDArray[np.integer[Any]] | range
-) -> h5py.Dataset:
+def add_coordinates(
+    group: h5py.Group, trials: TrialRange, tensor_shape: tuple[int, ...], samples: int
+) -> None:
+    """Write what shards and groups share: trial, the tensor's dimensions and sample."""
+    add_coordinate(group, "trial", range(trials.first, trials.last + 1))
+    for name, length in zip(dimension_names(tensor_shape), tensor_shape, strict=True):
+        add_coordinate(group, name, range(length))
+    add_coordinate(group, "sample", range(samples))
+
+
+def add_coordinate(group: h5py.Group, name: str, values: NDArray[np.integer[Any]] | range) -> None:
     """Write a coordinate as a dimension scale."""
     dataset = group.create_dataset(name, data=np.asarray(values, dtype=np.int64))
     dataset.make_scale(name)
-    describe(dataset)
-    return dataset
+    describe(dataset, group)
 
 
-def describe(dataset: h5py.Dataset, dimensions: tuple[str, ...] = ()) -> None:
-    """Give a dataset its long name and unit, and attach the scales of its dimensions."""
+def describe(dataset: h5py.Dataset, group: h5py.Group, dimensions: tuple[str, ...] = ()) -> None:
+    """Give a dataset of a group its long name and unit, and attach the scales of its dimensions."""
     name = dataset.name.rpartition("/")[2]
     dataset.attrs["long_name"] = LONG_NAMES[name]
     dataset.attrs["units"] = "1"
-    group = dataset.parent
-    for axis, dimension in enumerate(dimensions):
-        dataset.dims[axis].label = dimension
-        dataset.dims[axis].attach_scale(group[dimension])
+    for axis, dimension in zip(dataset.dims, dimensions, strict=False):
+        axis.label = dimension
+        axis.attach_scale(group[dimension])

@@ -1,6 +1,7 @@
 """Open a shard, an atlas or an export; one API for the three."""
 
 import os
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import h5py
 
 from gradatlas.archive.errors import ArchiveError
-from gradatlas.archive.layout import encode_attributes, plain
+from gradatlas.archive.layout import encode_attributes, read_attributes
 from gradatlas.archive.seal import check_seal
 from gradatlas.archive.segment import Segment
 from gradatlas.archive.selection import Selection
@@ -152,9 +153,9 @@ def read_archive(path: Path) -> Archive:
     """Open a file without a look at the shards an atlas refers to; otherwise as ``open``."""
     sha256 = check_seal(path)
     with open_hdf5(path) as file:
-        attributes = {name: plain(value) for name, value in file.attrs.items()}
+        attributes = read_attributes(file)
         if attributes["kind"] == "shard":
-            shard = read_header(path, file, sha256)
+            shard = read_header(path, file["gradient"], attributes, sha256)
             selections, sources = [join_shards([shard])], [shard.source(path.parent)]
         else:
             selections, sources = _read_groups(path, attributes["kind"], file)
@@ -203,19 +204,18 @@ def _read_group(
     path: Path, kind: str, group: h5py.Group, sources: Sequence[Source]
 ) -> Iterator[Selection]:
     """One selection per batch size: over the shards of an atlas, or within an export."""
-    attributes = {name: plain(value) for name, value in group.attrs.items()}
+    attributes = read_attributes(group)
     trials = TrialRange(int(group["trial"][0]), int(group["trial"][-1]))
+    shape = group["gradient"].shape[2:]
+    folder = path.resolve().parent
+    shards: dict[int, list[Segment]] = defaultdict(list)
+    for source in sources:
+        segment = Segment(folder / source.path, "/", None, source.trials)
+        shards[source.batch_size].append(segment)
     for index, batch_size in enumerate(group["batch_size"][:].tolist()):
-        if kind == "export":
-            segments = [Segment(path, group.name, index, trials)]
-        else:
-            segments = [
-                Segment(path.resolve().parent / source.path, "/", None, source.trials)
-                for source in sources
-                if source.batch_size == batch_size
-            ]
+        inside = [Segment(path, group.name, index, trials)]
         yield Selection(
             attributes={**attributes, "batch_size": batch_size},
-            shape=group["gradient"].shape[2:],
-            segments=tuple(segments),
+            shape=shape,
+            segments=tuple(inside if kind == "export" else shards[batch_size]),
         )

@@ -44,14 +44,12 @@ class Extent:
 
 def payload_extents(hdf5: h5py.File) -> list[Extent]:
     """Where the chunks of the checksummed datasets lie, neighbours joined, in file order."""
+    names: list[str] = []
+    hdf5.visit(names.append)
     chunks: list[Extent] = []
-
-    def add(_: str, item: h5py.Group | h5py.Dataset) -> None:
-        name = item.name.rpartition("/")[2]
-        if name in CHECKSUMS and item.chunks:
-            item.id.chunk_iter(lambda chunk: chunks.append(Extent(chunk.byte_offset, chunk.size)))
-
-    hdf5.visititems(add)
+    for name in names:
+        if name.rpartition("/")[2] in CHECKSUMS and hdf5[name].chunks:
+            hdf5[name].id.chunk_iter(lambda c: chunks.append(Extent(c.byte_offset, c.size)))
     return _join(sorted(chunks, key=lambda chunk: chunk.offset))
 
 

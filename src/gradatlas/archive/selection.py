@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
 
-BLOCK_BYTES = 32 << 20
+BLOCK_BYTES = 4 << 20  # blocks of this size get the same memory again and again: no page faults
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,13 +11,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from gradatlas.archive.atomic import NewFile, create_file
 from gradatlas.archive.checksums import row_checksums
-from gradatlas.archive.chunks import write_rows
+from gradatlas.archive.chunks import RowWriter
 from gradatlas.archive.errors import ArchiveError
 from gradatlas.archive.layout import (
     CHECKSUMS,
     SCALARS,
     ShardAttributes,
-    add_coordinate,
+    add_coordinates,
     describe,
     dimension_names,
     encode_attributes,
@@ -32,7 +32,7 @@ class _ChunkedRows:
     """Rows of one dataset, written in whole chunks whatever blocks they come in."""
 
     def __init__(self, dataset: h5py.Dataset, chunk_rows: int) -> None:
-        self._dataset = dataset
+        self._writer = RowWriter(dataset)
         self.dtype = dataset.dtype
         self._rows = np.empty((chunk_rows, *dataset.shape[1:]), dataset.dtype)
         self._filled = 0
@@ -57,7 +57,7 @@ class _ChunkedRows:
 
     def _write(self, rows: NDArray[Any]) -> None:
         rows = np.ascontiguousarray(rows)
-        write_rows(self._dataset, self._written, rows)
+        self._writer.write(self._written, rows)
         self.checksums.append(row_checksums(rows))
         self._written += len(rows)
 
@@ -214,13 +214,9 @@ def _write_header(
     file.attrs.update(file_attributes("shard", title))
     file.attrs.update(encode_attributes(attributes))
     file.attrs.update({"first_trial": trials.first, "last_trial": trials.last})
-    names = dimension_names(tensor_shape)
-    add_coordinate(file, "trial", range(trials.first, trials.last + 1))
-    for name, length in zip(names, tensor_shape, strict=True):
-        add_coordinate(file, name, range(length))
-    add_coordinate(file, "sample", range(attributes.samples_per_trial))
+    add_coordinates(file, trials, tensor_shape, attributes.samples_per_trial)
     chunk = gradient_chunk(tensor_shape, len(trials))
-    _create_rows(file, "gradient", np.float32, tensor_shape, chunk, names)
+    _create_rows(file, "gradient", np.float32, tensor_shape, chunk, dimension_names(tensor_shape))
     chunk_of_indices = sample_index_chunk(attributes.samples_per_trial, len(trials), chunk[0])
     _create_rows(
         file,
@@ -242,9 +238,9 @@ def _create_rows(
 ) -> None:
     shape = (len(file["trial"]), *row_shape)
     dataset = file.create_dataset(name, shape, dtype, chunks=chunk, fletcher32=True)
-    describe(dataset, ("trial", *dimensions))
+    describe(dataset, file, ("trial", *dimensions))
 
 
 def _write_column(file: h5py.File, name: str, values: NDArray[Any]) -> None:
     dataset = file.create_dataset(name, data=values, chunks=values.shape, fletcher32=True)
-    describe(dataset, ("trial",))
+    describe(dataset, file, ("trial",))

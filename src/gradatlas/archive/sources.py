@@ -1,10 +1,11 @@
 """The shards an atlas is made of: what identifies them, and whether they belong together."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -14,6 +15,7 @@ from gradatlas.archive.layout import (
     ShardAttributes,
     decode_attributes,
     plain,
+    read_attributes,
 )
 from gradatlas.archive.seal import check_seal, check_version
 from gradatlas.sharding import TrialRange
@@ -123,24 +125,28 @@ def read_shard(path: Path) -> StoredShard:
     """
     sha256 = check_seal(path)
     with open_hdf5(path) as file:
-        if file.attrs["kind"] != "shard":
-            raise ArchiveError(f"{path} is an {file.attrs['kind']}, expected a shard")
-        return read_header(path, file, sha256)
+        stored = read_attributes(file)
+        if stored["kind"] != "shard":
+            raise ArchiveError(f"{path} is an {stored['kind']}, expected a shard")
+        return read_header(path, file["gradient"], stored, sha256)
 
 
-def read_header(path: Path, file: h5py.File, sha256: str) -> StoredShard:
+def read_header(
+    path: Path, gradient: h5py.Dataset, stored: Mapping[str, Any], sha256: str
+) -> StoredShard:
     """What an open shard holds.
 
     Args:
         path: The file.
-        file: The same, open.
+        gradient: Its gradients.
+        stored: Its root attributes.
         sha256: Digest of its structure.
     """
     return StoredShard(
         path=path,
-        attributes=decode_attributes(file.attrs),
-        trials=TrialRange(plain(file.attrs["first_trial"]), plain(file.attrs["last_trial"])),
-        shape=file["gradient"].shape[1:],
+        attributes=decode_attributes(stored),
+        trials=TrialRange(stored["first_trial"], stored["last_trial"]),
+        shape=gradient.shape[1:],
         size=path.stat().st_size,
         sha256=sha256,
     )

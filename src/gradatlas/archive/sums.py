@@ -9,30 +9,41 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+FLETCHER_MODULUS = 65535
+_BLOCK = 256  # words whose weighted sum fits 32 bits, so that eight are added at once
+
 
 @njit(cache=True)
 def weighted_sums(words: NDArray[Any], first_weight: int) -> NDArray[Any]:
     """Sum over i of (first_weight + i) w_i modulo 2^64 for each row of 32-bit words, uint64."""
     sums = np.zeros(len(words), np.uint64)
     for row in range(len(words)):
+        line = words[row]
         total = np.uint64(0)
-        weight = np.uint32(first_weight)
-        for column in range(words.shape[1]):
-            total += np.uint64(words[row, column]) * np.uint64(weight + np.uint32(column))
+        for column in range(len(line)):
+            weight = np.uint32(np.uint32(first_weight) + np.uint32(column))
+            total += np.uint64(line[column]) * np.uint64(weight)
         sums[row] = total
     return sums
 
 
 @njit(cache=True)
-def row_and_column_sums(words: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Sums of a matrix of 16-bit words along both axes, uint64."""
-    rows = np.zeros(len(words), np.uint64)
-    columns = np.zeros(words.shape[1], np.uint64)
-    for row in range(len(words)):
-        total = np.uint64(0)
-        for column in range(words.shape[1]):
-            word = np.uint64(words[row, column])
-            total += word
-            columns[column] += word
-        rows[row] = total
-    return rows, columns
+def fletcher_sums(words: NDArray[Any]) -> tuple[np.uint64, np.uint64]:
+    """Sum of n 16-bit words, and a number that is sum over i of (n - i) w_i modulo 65535."""
+    first = np.uint64(0)
+    second = np.uint64(0)
+    whole = len(words) - len(words) % _BLOCK
+    for start in range(0, whole, _BLOCK):
+        total = np.uint32(0)
+        weighted = np.uint32(0)
+        for i in range(_BLOCK):
+            word = words[start + i]
+            total = np.uint32(total + word)
+            weighted = np.uint32(weighted + np.uint32(word * np.uint32(_BLOCK - i)))
+        behind = np.uint64((len(words) - start - _BLOCK) % FLETCHER_MODULUS)
+        first += total
+        second += np.uint64(total) * behind + np.uint64(weighted)
+    for i in range(whole, len(words)):
+        first += words[i]
+        second += np.uint64(words[i]) * np.uint64(len(words) - i)
+    return first, second
