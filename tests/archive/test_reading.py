@@ -245,7 +245,6 @@ def test_xarray_indexing_is_that_of_numpy(data: st.DataObject, folder: Path) -> 
 
 
 def test_xarray_with_dask_reads_in_pieces(folder: Path) -> None:
-    pytest.importorskip("dask")
     opened = archive.open(folder / "gradients.h5")
     means = opened.to_xarray("sgd", 2).chunk(trial=5).gradient.mean("trial").compute()
     for index, batch_size in enumerate((1, 4, 16)):
