@@ -28,13 +28,18 @@ from scipy import integrate, special, stats  # noqa: E402
 
 import gradatlas.bootstrap as limits  # noqa: E402
 from gradatlas.archive import ShardAttributes, create_shard, open_shards  # noqa: E402
-from gradatlas.bootstrap import Bootstrap, bootstrap  # noqa: E402
+from gradatlas.bootstrap import (  # noqa: E402
+    Bootstrap,
+    WeightedStatistic,
+    bootstrap,
+    of_means,
+)
 from gradatlas.covariance import signal_to_noise  # noqa: E402
 from gradatlas.jackknife import jackknife, slope_contrast  # noqa: E402
 from gradatlas.laws import relaxation_basis  # noqa: E402
 from gradatlas.moments import moments_of  # noqa: E402
 from gradatlas.norms import shape_statistics, weighted_l_ratios  # noqa: E402
-from gradatlas.readings import log_mean_and_spread  # noqa: E402
+from gradatlas.readings import log_means_and_spreads  # noqa: E402
 from gradatlas.shape import shape_intervals  # noqa: E402
 from gradatlas.sharding import TrialRange  # noqa: E402
 from gradatlas.statistics import describe_batch_size  # noqa: E402
@@ -208,12 +213,8 @@ def paired_slopes(rng: np.random.Generator, units: int, settings: Bootstrap) -> 
     values = 100 * sizes[:, None] ** 0.15 * (1 + 0.02 * sizes[:, None] ** 0.1 * noise)
     slope = slope_contrast(np.log(sizes))
 
-    def slopes(weights: Array) -> Array:
-        return np.stack(
-            [np.tensordot(slope, part, 1) for part in log_mean_and_spread(weights, values)]
-        )
-
-    found = bootstrap(slopes, np.arange(units), settings)
+    statistic, groups = log_means_and_spreads(values, np.arange(units))
+    found = bootstrap(lambda w: np.tensordot(statistic(w), slope, (1, 0)), groups, settings)
     return {
         "exponent of the mean": (0.15, found.low[0], found.high[0]),
         "exponent of the spread": (0.1, found.low[1], found.high[1]),
@@ -225,23 +226,26 @@ def noise_scale(rng: np.random.Generator, units: int, settings: Bootstrap) -> In
     scales = np.linspace(0.2, 2, 400)
     mean = np.full(400, np.sqrt(np.square(scales).sum() / 400))
     tensors = mean + scales * rng.normal(size=(units, 400))
-    squares = np.square(tensors).sum(axis=1)
-    products = (tensors @ tensors.sum(axis=0) - squares) / (units - 1)
-    found = bootstrap(
-        lambda w: signal_to_noise(w, squares, products)[None], np.arange(units), settings
-    )
+    found = bootstrap(*_signal_to_noise(tensors), settings)
     return {"signal-to-noise ratio": (1.0, found.low[0], found.high[0])}
 
 
 def weak_noise_scale(rng: np.random.Generator, units: int, settings: Bootstrap) -> Intervals:
     """|mean|^2 / tr Sigma = 1/20 in 40 weights: far below one standard deviation."""
     tensors = np.sqrt(1 / 20) + rng.normal(size=(units, 40))
-    squares = np.square(tensors).sum(axis=1)
-    products = (tensors @ tensors.sum(axis=0) - squares) / (units - 1)
-    found = bootstrap(
-        lambda w: signal_to_noise(w, squares, products)[None], np.arange(units), settings
-    )
+    found = bootstrap(*_signal_to_noise(tensors), settings)
     return {"signal-to-noise ratio": (1 / 20, found.low[0], found.high[0])}
+
+
+def _signal_to_noise(tensors: Array) -> tuple[WeightedStatistic, NDArray[np.intp]]:
+    squares = np.square(tensors).sum(axis=1)
+    products = (tensors @ tensors.sum(axis=0) - squares) / (len(tensors) - 1)
+    expected = float(products.mean())
+    return of_means(
+        lambda means, _: signal_to_noise(means[0], means[1], expected)[None],
+        np.stack([squares, products]),
+        np.arange(len(tensors)),
+    )
 
 
 def sample_share(rng: np.random.Generator, units: int, settings: Bootstrap) -> Intervals:

@@ -11,6 +11,7 @@ from gradatlas.bootstrap import (
     Bootstrap,
     WeightedStatistic,
     bootstrap,
+    of_means,
     resampling_units,
     studentised_bootstrap,
 )
@@ -107,6 +108,26 @@ def test_groups_leave_the_interval_as_it_is() -> None:
     assert found.standard_error[0] == pytest.approx(expected, rel=0.1)
     half = stats.norm.ppf(0.95) * expected
     assert found.high[0] - found.low[0] == pytest.approx(2 * half, rel=0.1)
+
+
+@pytest.mark.parametrize("units", [np.arange(4100), np.arange(4100) % 25, np.arange(30) % 7])
+def test_a_statistic_of_means_is_that_of_all_trials(units: NDArray[np.integer]) -> None:
+    values = np.random.default_rng(6).gamma(2, size=(2, len(units)))
+    settings = Bootstrap(60, 0.9, (0,))
+
+    def ratio(means: Array, n: Array) -> Array:
+        return np.stack([means[0] / means[1], means[0] * n / (n - 1)])
+
+    def of_trials(weights: Array) -> Array:
+        n = weights.sum(axis=-1)
+        return ratio(np.moveaxis(weights @ values.T, -1, 0) / n, n)
+
+    found, expected = (
+        bootstrap(*of_means(ratio, values, units), settings),
+        bootstrap(of_trials, units, settings),
+    )
+    for name in ("estimate", "low", "high", "standard_error"):
+        np.testing.assert_allclose(getattr(found, name), getattr(expected, name), rtol=1e-10)
 
 
 def test_a_studentised_mean_has_students_interval() -> None:

@@ -55,24 +55,24 @@ def test_three_trials_have_no_squared_trace() -> None:
     assert trials == 0
 
 
-def trial_scalars(tensors: Array) -> tuple[Array, Array]:
+def of_equal_weights(tensors: Array) -> float:
     squares = np.square(tensors).sum(axis=1)
     products = (tensors @ tensors.sum(axis=0) - squares) / (len(tensors) - 1)
-    return squares, products
+    return float(signal_to_noise(squares.mean(), products.mean(), products.mean()))
 
 
 def test_signal_to_noise_is_the_ratio_of_unbiased_estimates() -> None:
     tensors = 1 + np.random.default_rng(1).normal(size=(25, 6))
     variance = tensors.var(axis=0, ddof=1).sum()
     squared_mean = np.square(tensors.mean(axis=0)).sum() - variance / 25
-    found = signal_to_noise(np.ones(25), *trial_scalars(tensors))
+    found = of_equal_weights(tensors)
     assert found == pytest.approx(squared_mean / variance, rel=1e-9)
 
 
 def test_signal_to_noise_is_not_clamped() -> None:
     tensors = np.random.default_rng(2).normal(size=(8, 50))
     tensors -= tensors.mean(axis=0)
-    assert signal_to_noise(np.ones(8), *trial_scalars(tensors)) < 0
+    assert of_equal_weights(tensors) < 0
 
 
 def test_noise_scale_of_a_population_drawn_without_replacement() -> None:

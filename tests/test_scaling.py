@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from gradatlas.bootstrap import Bootstrap
 from gradatlas.jackknife import jackknife
 from gradatlas.laws import relaxation_basis
-from gradatlas.readings import READINGS, compare_readings, log_mean_and_spread
+from gradatlas.readings import READINGS, compare_readings, log_means_and_spreads
 from gradatlas.scaling import compare_laws, law_curves, local_exponents
 from tests.synthetic import make_sweep, means_of
 
@@ -36,7 +36,9 @@ def rows(table: pd.DataFrame, key: str) -> dict[str, dict[Hashable, Any]]:
 def test_log_mean_and_spread_are_those_of_repeated_trials() -> None:
     values = norms(np.array([3.0, 5.0]), trials=20)
     weights = np.random.default_rng(1).integers(0, 4, size=(5, 20)).astype(float)
-    mean, spread = log_mean_and_spread(weights, values)
+    statistic, units = log_means_and_spreads(values, np.arange(20))
+    np.testing.assert_array_equal(units, np.arange(20))
+    mean, spread = statistic(weights)
     for row, counts in enumerate(weights.astype(int)):
         repeated = np.repeat(values, counts, axis=1)
         np.testing.assert_allclose(mean[:, row], np.log(repeated.mean(axis=1)), rtol=1e-9)

@@ -15,6 +15,9 @@ Array = NDArray[np.float64]
 #: all 1 give the estimate, whole numbers a resample, a single 0 a jackknife value.
 WeightedStatistic = Callable[[Array], Array]
 
+#: From means of the trials, shape (m, ...), and how many count, shape (...), to k statistics.
+StatisticOfMeans = Callable[[Array, Array], Array]
+
 # Elements of the largest array of weights, 2 MB: it stays in the cache, whatever the resamples.
 _WEIGHTS_AT_A_TIME = 1 << 18
 # Fewer resamples at a time would cost more to prepare the statistic than to compute it.
@@ -79,6 +82,32 @@ def resampling_units(units: NDArray[np.integer]) -> tuple[int, NDArray[np.intp]]
 def resamples_at_a_time(trials: int) -> int:
     """How many weightings of the trials are held in memory together."""
     return max(_MINIMUM_AT_A_TIME, _WEIGHTS_AT_A_TIME // trials)
+
+
+def of_means(
+    statistic: StatisticOfMeans, values: Array, units: NDArray[np.integer]
+) -> tuple[WeightedStatistic, NDArray[np.intp]]:
+    """A statistic of means, summed over trials that are resampled together.
+
+    However many trials there are, a resample then costs no more than one of 2000.
+
+    Args:
+        statistic: All statistics at once.
+        values: What the means are of, shape (m, T).
+        units: Unit of each trial, shape (T,).
+
+    Returns:
+        A statistic of weighted groups of trials, and the units to resample it by.
+    """
+    count, group = resampling_units(units)
+    trials = np.bincount(group, minlength=count).astype(np.float64)
+    sums = np.stack([np.bincount(group, row, count) for row in values])  # (m, group)
+
+    def of_groups(weights: Array) -> Array:
+        n = weights @ trials
+        return statistic(np.moveaxis(weights @ sums.T, -1, 0) / n, n)
+
+    return of_groups, np.arange(count)
 
 
 def bootstrap(

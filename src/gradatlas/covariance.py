@@ -66,27 +66,26 @@ def _squared_trace(gram: Array) -> float:
     return float((n - 1) / (n * (n - 2) * (n - 3)) * sums)
 
 
-def signal_to_noise(weights: Array, squared_norms: Array, products: Array) -> Array:
+def signal_to_noise(squared_norm: Array, product: Array, expected_product: float) -> Array:
     """|mean|^2 / tr Sigma of the trials' tensors.
 
     Both parts are U-statistics at unit weights: |mean|^2 is the average of the scalar products of
     different trials, tr Sigma the average squared norm less that. Other weights enter |mean|^2
-    through its projection onto single trials (Hajek 1968), twice the weighted mean of
-    ``products`` less their mean: a trial that is drawn twice then makes no product with itself,
-    which would bias every resample by tr Sigma / T.
+    through its projection onto single trials (Hajek 1968), twice their weighted mean product less
+    the mean at unit weights: a trial that is drawn twice then makes no product with itself, which
+    would bias every resample by tr Sigma / T.
 
     Args:
-        weights: How often each trial counts, shape (..., T).
-        squared_norms: |S_i|^2, shape (T,).
-        products: Average scalar product of S_i with the other trials, shape (T,).
+        squared_norm: Weighted mean of |S_i|^2, any shape.
+        product: Weighted mean of the average scalar product of S_i with the other trials.
+        expected_product: The same at unit weights.
 
     Returns:
-        Shape (...,); negative if the estimate of |mean|^2 is.
+        Shape of the means; negative if the estimate of |mean|^2 is.
     """
-    n = weights.sum(axis=-1)
-    squared_mean = 2 * (weights @ products) / n - products.mean()
+    squared_mean = 2 * product - expected_product
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.asarray(squared_mean / (weights @ squared_norms / n - squared_mean))
+        return np.asarray(squared_mean / (squared_norm - squared_mean))
 
 
 def noise_scale_factor(samples: int, training_samples: int) -> float:

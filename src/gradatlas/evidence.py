@@ -1,22 +1,26 @@
 """What the trials say on each of the article's claims."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gradatlas.bootstrap import Bootstrap, bootstrap
+from gradatlas.bootstrap import Bootstrap, WeightedStatistic, bootstrap, of_means
 from gradatlas.jackknife import Jackknife, jackknife, slope_contrast
 from gradatlas.norms import weighted_l_ratios
-from gradatlas.readings import LAW_MARGIN, log_mean_and_spread, square_root_deviations
+from gradatlas.readings import (
+    LAW_MARGIN,
+    log_means,
+    log_means_and_spreads,
+    square_root_deviations,
+)
 from gradatlas.sweep import Sweep
 from gradatlas.variance_sources import analyse_variance, is_split
 
 Array = NDArray[np.float64]
-Pooled = Callable[[Array], Array]
 Ends = tuple[float, float, float]  # estimate, low and high end of its interval
 
 # A fall of 5 % is the least that counts against "rises": smaller ones no figure shows.
@@ -119,26 +123,27 @@ def _evidence(
 
 
 def _mean_rises(sweep: Sweep, settings: Bootstrap) -> Evidence:
-    def means(weights: Array) -> Array:
-        return log_mean_and_spread(weights, sweep.norm)[0]
-
-    return _rises(1, sweep, "log-log slope of the mean norm", means, settings)
+    means = log_means(sweep.norm, sweep.units)
+    return _rises(1, sweep, "log-log slope of the mean norm", *means, settings)
 
 
 def _spread_rises(sweep: Sweep, settings: Bootstrap) -> Evidence:
-    def spreads(weights: Array) -> Array:
-        return log_mean_and_spread(weights, sweep.norm)[1]
-
+    both, groups = log_means_and_spreads(sweep.norm, sweep.units)
     statistic = "log-log slope of the relative standard deviation"
-    return _rises(3, sweep, statistic, spreads, settings)
+    return _rises(3, sweep, statistic, lambda weights: both(weights)[1], groups, settings)
 
 
 def _rises(
-    claim: int, sweep: Sweep, statistic: str, logarithms: Pooled, settings: Bootstrap
+    claim: int,
+    sweep: Sweep,
+    statistic: str,
+    logarithms: WeightedStatistic,
+    units: NDArray[np.integer],
+    settings: Bootstrap,
 ) -> Evidence:
     """For: the slope is positive. Against: it is negative, or some pair falls by more than 5 %."""
     slope = slope_contrast(np.log(sweep.batch_sizes))
-    pooled = jackknife(logarithms, sweep.units)
+    pooled = jackknife(logarithms, units)
     falls = _pairs(len(sweep.batch_sizes))  # smaller less larger batch size
     falling = len(falls) * float(pooled.above(falls, -FALL_MARGIN).min())
     negative = float(pooled.above(-slope[None])[0])
@@ -146,7 +151,7 @@ def _rises(
         claim,
         sweep,
         statistic,
-        _interval(slope, logarithms, sweep, settings),
+        _interval(slope, logarithms, units, settings),
         for_p_value=float(pooled.above(slope[None])[0]),
         against_p_value=min(1.0, 2 * min(negative, falling)),
         remark=_largest_fall(sweep.batch_sizes, falls, pooled),
@@ -166,11 +171,8 @@ def _largest_fall(batch_sizes: NDArray[np.integer], falls: Array, pooled: Jackkn
 def _square_root(sweep: Sweep, settings: Bootstrap) -> Evidence:
     """For: every mean is within 10 % of the fitted law. Against: some mean is further off."""
     contrasts, law = square_root_deviations(sweep.batch_sizes)
-
-    def logarithms(weights: Array) -> Array:
-        return log_mean_and_spread(weights, sweep.norm)[0]
-
-    pooled = jackknife(logarithms, sweep.units)
+    logarithms = log_means(sweep.norm, sweep.units)
+    pooled = jackknife(*logarithms)
     both_sides = np.concatenate([contrasts, -contrasts])
     inside = pooled.above(both_sides, np.concatenate([law, -law]) - LAW_MARGIN)
     outside = pooled.above(both_sides, np.concatenate([law, -law]) + LAW_MARGIN)
@@ -181,7 +183,7 @@ def _square_root(sweep: Sweep, settings: Bootstrap) -> Evidence:
         2,
         sweep,
         "log-log slope of the mean norm, 1/2 by the claim",
-        _interval(slope, logarithms, sweep, settings),
+        _interval(slope, *logarithms, settings),
         for_p_value=float(inside.max()),
         against_p_value=min(1.0, len(outside) * float(outside.min())),
         remark=(
@@ -197,18 +199,18 @@ def _early_larger(early: Sweep, late: Sweep, settings: Bootstrap) -> Evidence:
         early.batch_sizes, late.batch_sizes, return_indices=True
     )
     trials, columns, late_columns = np.intersect1d(early.trials, late.trials, return_indices=True)
-    early_norm = early.norm[np.ix_(rows, columns)]
-    late_norm = late.norm[np.ix_(late_rows, late_columns)]
+    norms = [early.norm[np.ix_(rows, columns)], late.norm[np.ix_(late_rows, late_columns)]]
 
-    def ratios(weights: Array) -> Array:
-        means = log_mean_and_spread(weights, early_norm)[0]
-        return np.asarray(means - log_mean_and_spread(weights, late_norm)[0])
+    def log_ratios(means: Array, _: Array) -> Array:
+        first, second = np.split(means, 2)  # (B, ...)
+        return np.asarray(np.log(first / second))
 
-    pooled = jackknife(ratios, trials)
+    ratios = of_means(log_ratios, np.concatenate(norms), trials)
+    pooled = jackknife(*ratios)
     each = np.eye(len(sizes))
     smallest = int(np.argmin(pooled.estimate))
     paired = replace(late, trials=trials, diverged=max(early.diverged, late.diverged))
-    estimate, low, high = _interval(each[smallest], ratios, paired, settings)
+    estimate, low, high = _interval(each[smallest], *ratios, settings)
     return _evidence(
         4,
         paired,
@@ -235,7 +237,7 @@ def _tails(sweep: Sweep, settings: Bootstrap) -> Evidence:
         5,
         sweep,
         "change of the norm's L-kurtosis over all batch sizes, from its slope against log B",
-        _interval(change, kurtosis, sweep, settings),
+        _interval(change, kurtosis, sweep.units, settings),
         for_p_value=float(pooled.above(change[None])[0]),
         against_p_value=float(pooled.above(-change[None], -TAIL_MARGIN)[0]),
         remark=(
@@ -249,12 +251,9 @@ def _competition(sweep: Sweep, settings: Bootstrap) -> Evidence:
     """For: the largest batch's norm is below every other's. Against: above some other's."""
     each = np.eye(len(sweep.batch_sizes))
     larger = each[-1] - each[:-1]  # largest batch size less each other
-
-    def logarithms(weights: Array) -> Array:
-        return log_mean_and_spread(weights, sweep.norm)[0]
-
-    pooled = jackknife(logarithms, sweep.units)
-    estimate, low, high = _interval(larger[0], logarithms, sweep, settings)
+    logarithms = log_means(sweep.norm, sweep.units)
+    pooled = jackknife(*logarithms)
+    estimate, low, high = _interval(larger[0], *logarithms, settings)
     left = float((sweep.norm[0] / sweep.path_length[0]).mean())
     return _evidence(
         6,
@@ -288,10 +287,12 @@ def _samples_not_order(sweep: Sweep, settings: Bootstrap) -> Evidence:
     )
 
 
-def _interval(contrast: Array, pooled: Pooled, sweep: Sweep, settings: Bootstrap) -> Ends:
+def _interval(
+    contrast: Array, statistic: WeightedStatistic, units: NDArray[np.integer], settings: Bootstrap
+) -> Ends:
     """BCa interval of one contrast of statistics of shape (B, ...)."""
     found = bootstrap(
-        lambda weights: np.tensordot(contrast, pooled(weights), 1)[None], sweep.units, settings
+        lambda weights: np.tensordot(contrast, statistic(weights), 1)[None], units, settings
     )
     return float(found.estimate[0]), float(found.low[0]), float(found.high[0])
 

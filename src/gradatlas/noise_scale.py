@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from gradatlas.bootstrap import Bootstrap, Intervals, WeightedStatistic, bootstrap
+from gradatlas.bootstrap import Bootstrap, Intervals, StatisticOfMeans, bootstrap, of_means
 from gradatlas.covariance import noise_scale_factor, reciprocal_interval, signal_to_noise
 from gradatlas.sweep import Sweep
 
@@ -39,23 +39,17 @@ def two_batch_parts(
     return small, (float(samples**2), samples * (1 - samples / training_samples))
 
 
-def two_batch_signal(
-    weights: Array, sum_of_squares: Array, squared_norms: Array, parts: Array
-) -> Array:
+def two_batch_signal(means: Array, parts: Array) -> Array:
     """|G|^2 / tr Sigma from two batch sizes, both parts unbiased at unit weights.
 
     Args:
-        weights: How often each trial counts, shape (..., T).
-        sum_of_squares: Sum over minibatches of |g_t|^2, shape (T,).
-        squared_norms: |S|^2, shape (T,).
+        means: Of sum_t |g_t|^2 and of |S|^2 over the trials, shape (2, ...).
         parts: Coefficients from ``two_batch_parts``, shape (2, 2).
 
     Returns:
         Shape (...,).
     """
-    observed = np.stack([sum_of_squares, squared_norms])  # (2, T)
-    means = weights @ observed.T / weights.sum(axis=-1, keepdims=True)  # (..., 2)
-    squared_gradient, variance = np.moveaxis(means @ np.linalg.inv(parts).T, -1, 0)
+    squared_gradient, variance = np.tensordot(np.linalg.inv(parts), means, 1)
     return np.asarray(squared_gradient / variance)
 
 
@@ -82,31 +76,29 @@ def noise_scales(sweeps: Sequence[Sweep], settings: Bootstrap) -> pd.DataFrame:
 def _rows(sweep: Sweep, settings: Bootstrap) -> list[tuple[object, ...]]:
     samples, squares = sweep.samples_per_trial, np.square(sweep.norm)
     factor = noise_scale_factor(samples, sweep.training_samples)
+    products = sweep.product_with_others[-1]
 
-    def of_trials(weights: Array) -> Array:
-        products = sweep.product_with_others[-1]
-        return signal_to_noise(weights, squares[-1], products)[None] / factor
+    def of_trials(means: Array, _: Array) -> Array:
+        squared_norm, product = means
+        return signal_to_noise(squared_norm, product, float(products.mean()))[None] / factor
 
-    found = [("trial covariance", samples, _interval(of_trials, sweep, settings))]
+    def interval(statistic: StatisticOfMeans, values: Sequence[Array]) -> Intervals:
+        return bootstrap(*of_means(statistic, np.stack(values), sweep.units), settings)
+
+    found = [("trial covariance", samples, interval(of_trials, [squares[-1], products]))]
     for index, batch_size in enumerate(sweep.batch_sizes.tolist()):
         if batch_size < samples:
             parts = np.array(two_batch_parts(batch_size, samples, sweep.training_samples))
-            sums = sweep.sum_of_squares[index]
 
-            def of_batches(
-                weights: Array, sums: Array = sums, index: int = index, parts: Array = parts
-            ) -> Array:
-                return two_batch_signal(weights, sums, squares[index], parts)[None]
+            def of_batches(means: Array, _: Array, parts: Array = parts) -> Array:
+                return two_batch_signal(means, parts)[None]
 
-            found.append(("two batch sizes", batch_size, _interval(of_batches, sweep, settings)))
+            signal = interval(of_batches, [sweep.sum_of_squares[index], squares[index]])
+            found.append(("two batch sizes", batch_size, signal))
     return [
         (sweep.protocol, sweep.epoch, estimator, small, samples, *_reciprocal(signal))
         for estimator, small, signal in found
     ]
-
-
-def _interval(statistic: WeightedStatistic, sweep: Sweep, settings: Bootstrap) -> Intervals:
-    return bootstrap(statistic, sweep.units, settings)
 
 
 def _reciprocal(signal: Intervals) -> tuple[float, float, float]:

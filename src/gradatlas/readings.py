@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from gradatlas.bootstrap import Bootstrap, bootstrap
+from gradatlas.bootstrap import Bootstrap, WeightedStatistic, bootstrap, of_means
 from gradatlas.jackknife import jackknife, residual_contrasts, slope_contrast
 from gradatlas.sweep import Sweep
 
@@ -65,25 +65,37 @@ READINGS = (
 )
 
 
-def log_mean_and_spread(weights: Array, values: Array) -> tuple[Array, Array]:
-    """Logarithms of mean and relative standard deviation of weighted trials.
+def log_means(
+    values: Array, units: NDArray[np.integer]
+) -> tuple[WeightedStatistic, NDArray[np.intp]]:
+    """Logarithms of the means of positive values, shape (B, T), as ``of_means`` returns them."""
+    return of_means(lambda means, _: np.log(means), values, units)
+
+
+def log_means_and_spreads(
+    values: Array, units: NDArray[np.integer]
+) -> tuple[WeightedStatistic, NDArray[np.intp]]:
+    """Logarithms of mean and relative standard deviation, as ``of_means`` returns a statistic.
 
     Args:
-        weights: How often each trial counts, shape (..., T).
         values: Shape (B, T), positive.
+        units: Unit of each trial, shape (T,).
 
     Returns:
-        Two arrays of shape (B, ...); the second is minus infinity without spread.
+        The statistic's values have shape (2, B, ...), the spreads second: minus infinity without
+        spread.
     """
-    n = weights.sum(axis=-1)
     centres = values.mean(axis=1)
     deviations = values - centres[:, None]
-    first = np.moveaxis(weights @ deviations.T, -1, 0) / n  # (B, ...)
-    second = np.moveaxis(weights @ np.square(deviations).T, -1, 0) / n
-    mean = centres.reshape(-1, *(1,) * n.ndim) + first
-    with np.errstate(divide="ignore", invalid="ignore"):
-        variance = np.maximum(second - first**2, 0) * n / (n - 1)
-        return np.log(mean), 0.5 * np.log(variance) - np.log(mean)
+
+    def statistic(means: Array, n: Array) -> Array:
+        first, second = np.split(means, 2)  # (B, ...)
+        mean = centres.reshape(-1, *(1,) * n.ndim) + first
+        with np.errstate(divide="ignore", invalid="ignore"):
+            variance = np.maximum(second - first**2, 0) * n / (n - 1)
+            return np.stack([np.log(mean), 0.5 * np.log(variance) - np.log(mean)])
+
+    return of_means(statistic, np.concatenate([deviations, np.square(deviations)]), units)
 
 
 def square_root_deviations(batch_sizes: NDArray[np.integer]) -> tuple[Array, Array]:
@@ -125,12 +137,9 @@ def _describe(sweep: Sweep, reading: Reading, settings: Bootstrap) -> dict[str, 
     logarithms = np.log(sweep.batch_sizes)
     slope = slope_contrast(logarithms)
 
-    def slopes(weights: Array) -> Array:
-        means, spreads = log_mean_and_spread(weights, values)
-        return np.stack([np.tensordot(slope, means, 1), np.tensordot(slope, spreads, 1)])
-
-    found = bootstrap(slopes, sweep.units, settings)
-    means = jackknife(lambda weights: log_mean_and_spread(weights, values)[0], sweep.units)
+    statistic, groups = log_means_and_spreads(values, sweep.units)
+    found = bootstrap(lambda w: np.tensordot(statistic(w), slope, (1, 0)), groups, settings)
+    means = jackknife(*log_means(values, sweep.units))
     against_half = means.above(np.stack([slope, -slope]), np.array([0.5, -0.5]))
     _, subtract = square_root_deviations(sweep.batch_sizes)
     deviations = means.estimate - means.estimate.mean() - subtract

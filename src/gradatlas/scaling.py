@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from gradatlas.bootstrap import Bootstrap, bootstrap
+from gradatlas.bootstrap import Bootstrap, bootstrap, of_means
 from gradatlas.jackknife import jackknife, residual_contrasts
 from gradatlas.laws import Law, fit_law, laws
-from gradatlas.readings import log_mean_and_spread
+from gradatlas.readings import log_means
 from gradatlas.sweep import Sweep
 
 Array = NDArray[np.float64]
@@ -77,14 +77,11 @@ def _lack_of_fit(sweep: Sweep, law: Law) -> float:
     """Test of a law by the mean squared norms, whose errors batch sizes share."""
     sizes, squares = sweep.batch_sizes.astype(np.float64), np.square(sweep.norm)
 
-    def means(weights: Array) -> Array:
-        return np.asarray(np.moveaxis(weights @ squares.T, -1, 0) / weights.sum(axis=-1))
-
     if law.columns is not None:
-        return jackknife(means, sweep.units).combine(law.columns(sizes))
+        means = jackknife(*of_means(lambda means, _: means, squares, sweep.units))
+        return means.combine(law.columns(sizes))
     design = np.stack([np.ones(len(sizes)), np.log(sizes)], axis=1)
-    pooled = jackknife(lambda weights: np.log(means(weights)), sweep.units)
-    return pooled.vanish(residual_contrasts(design))
+    return jackknife(*log_means(squares, sweep.units)).vanish(residual_contrasts(design))
 
 
 def law_curves(sweeps: Sequence[Sweep]) -> pd.DataFrame:
@@ -147,11 +144,10 @@ def local_exponents(sweeps: Sequence[Sweep], settings: Bootstrap) -> pd.DataFram
 def _local_exponents(sweep: Sweep, settings: Bootstrap) -> pd.DataFrame:
     steps = np.diff(np.log(sweep.batch_sizes))
 
-    def exponents(weights: Array) -> Array:
-        means, _ = log_mean_and_spread(weights, sweep.norm)
-        return np.diff(means, axis=0) / steps.reshape(-1, *(1,) * (means.ndim - 1))
+    def exponents(means: Array, n: Array) -> Array:
+        return np.diff(np.log(means), axis=0) / steps.reshape(-1, *(1,) * n.ndim)
 
-    found = bootstrap(exponents, sweep.units, settings)
+    found = bootstrap(*of_means(exponents, sweep.norm, sweep.units), settings)
     return pd.DataFrame(
         {
             "protocol": sweep.protocol,

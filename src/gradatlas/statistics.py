@@ -232,8 +232,10 @@ def _interval_columns(
             _known_mean(weights, cancellation)[None],
         ]
         if noise:
-            products = finite["product_with_others"]
-            parts.append(signal_to_noise(weights, norms**2, products)[None])
+            products, n = finite["product_with_others"], weights.sum(axis=-1)
+            squared_norm, product = weights @ norms**2 / n, weights @ products / n
+            signal = signal_to_noise(squared_norm, product, float(products.mean()))
+            parts.append(signal[None])
         return np.concatenate(parts)
 
     found = bootstrap(statistic, units, settings)
