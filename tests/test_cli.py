@@ -163,3 +163,39 @@ def test_an_interrupt_gives_no_traceback(
     monkeypatch.setattr(archive, "open", interrupted)
     assert main(["info", str(atlas)]) == 130
     assert capsys.readouterr().err == ""
+
+
+def test_a_pipe_is_refused_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    assert main(["info", str(tmp_path / "pipe")]) == 1
+    assert "pipe is not a regular file, expected a shard" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {"format": [1, 2]},
+        {"format": "gradatlas"},
+        {"format": "gradatlas", "format_version": "two"},
+        {"format": "gradatlas", "format_version": [1, 2]},
+    ],
+)
+def test_a_foreign_hdf5_file(
+    tmp_path: Path, attributes: dict[str, object], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with h5py.File(tmp_path / "foreign.h5", "w") as file:
+        file.attrs.update(attributes)
+    assert main(["info", str(tmp_path / "foreign.h5")]) == 1
+    assert "foreign.h5 has no seal at its end" in capsys.readouterr().err
+
+
+def test_a_name_that_the_terminal_cannot_show(tmp_path: Path) -> None:
+    write_shard(tmp_path / "gr\u00f6\u00dfe.h5")
+    shown = subprocess.run(
+        [Path(sys.executable).with_name("gradatlas"), "info", tmp_path / "gr\u00f6\u00dfe.h5"],
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "gr\\xf6\\xdfe.h5: shard" in shown.stdout

@@ -1,6 +1,7 @@
 """The command line: gradatlas info, verify and export."""
 
 import argparse
+import io
 import json
 import math
 import os
@@ -29,6 +30,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         wrong usage.
     """
     options = _parser().parse_args(arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # names that the terminal cannot show are escaped
+            stream.reconfigure(errors="backslashreplace")
     try:
         status = int(options.run(options))
         sys.stdout.flush()

@@ -4,11 +4,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from math import comb, factorial, perm
-from typing import cast
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
+
+from gradatlas.compiling import compiled
 
 Array = NDArray[np.float64]
 
@@ -220,7 +220,7 @@ def _kernel(order: int) -> Callable[[NDArray[np.floating], Array, Array], None]:
 
     # The order is a constant of the closure, so the compiler unrolls the powers and vectorises
     # over columns: with the order as an argument the loop is ten times slower.
-    return cast("Callable[..., None]", numba.njit(cache=True)(add_power_sums))
+    return compiled()(add_power_sums)
 
 
 def _recentre(sums: Array, offset: Array, count: int) -> Array:

@@ -42,8 +42,12 @@ def replacing(path: Path) -> Iterator[int]:
     Raises:
         OSError: If the file cannot be written; the message names it and the reason.
     """
-    if path.is_dir():
+    with failures_named(path):
+        is_directory, is_other = path.is_dir(), path.exists() and not path.is_file()
+    if is_directory:
         raise IsADirectoryError(f"{path} is a directory, expected the name of a file to write")
+    if is_other:
+        raise FileExistsError(f"{path} is a device or a pipe, expected the name of a file to write")
     _discard_stale(path)
     partial, descriptor = _open_partial(path)
     try:

@@ -247,3 +247,34 @@ def test_names_may_hold_a_percent_sign(tmp_path: Path) -> None:
     archive.build_atlas(tmp_path / "gradients.h5", [odd], checkpoints)
     with h5py.File(tmp_path / "gradients.h5") as file:
         assert not np.isnan(file["sgd/epoch2/gradient"][:]).any()
+
+
+def test_shards_on_another_disk_behind_a_link(tmp_path: Path) -> None:
+    results, scratch = tmp_path / "results", tmp_path / "scratch"
+    results.mkdir()
+    (scratch / "gradients").mkdir(parents=True)
+    (results / "gradients").symlink_to(scratch / "gradients")
+    atlas = write_atlas(results)
+    assert archive.verify(atlas) == []
+    stored = archive.open(atlas).select(protocol="sgd", epoch=2, batch_size=4)
+    expected = make_trials(TrialRange(0, 0), key=4)["gradient"][0]
+    np.testing.assert_array_equal(stored.gradient(0), expected)
+
+
+@pytest.mark.parametrize("name", ["gradients.h5", "gradients/sgd/epoch2/batch4/trials0-6.h5"])
+def test_a_link_to_an_archive(tmp_path: Path, name: str) -> None:
+    write_atlas(tmp_path / "results")
+    (tmp_path / "elsewhere").mkdir()
+    link = tmp_path / "elsewhere" / "link.h5"
+    link.symlink_to(tmp_path / "results" / name)
+    assert archive.verify(link) == []
+    assert archive.open(link).selections
+
+
+def test_an_atlas_does_not_replace_what_it_is_made_of(tmp_path: Path) -> None:
+    shards, checkpoints = write_results(tmp_path)
+    for target in (shards[0], checkpoints[2]):
+        content = target.read_bytes()
+        with pytest.raises(ArchiveError, match="is one of the files to be read"):
+            archive.build_atlas(target, shards, checkpoints)
+        assert target.read_bytes() == content

@@ -91,17 +91,28 @@ def test_tensors_of_any_size(tmp_path: Path, shape: tuple[int, ...]) -> None:
 
 
 def test_nothing_that_fits(tmp_path: Path, atlas: Path) -> None:
-    with pytest.raises(ArchiveError, match="holds nothing with protocol sgd, batch_size 3"):
+    with pytest.raises(
+        ArchiveError,
+        match="protocol sgd, batch_size 3, expected of: protocol frozen, sgd; batch_size 1, 4",
+    ):
         archive.export(atlas, tmp_path / "part.h5", protocol="sgd", batch_size=3)
 
 
 def test_an_archive_is_not_overwritten_by_its_export(tmp_path: Path, atlas: Path) -> None:
     shard = shard_path(atlas.parent, "frozen", 2, 4, TrialRange(0, 4))
     os.link(shard, tmp_path / "same.h5")
-    for target in (atlas, shard, tmp_path / "same.h5"):
-        with pytest.raises(ArchiveError, match="is a file of the archive to be exported"):
+    checkpoint = atlas.parent / "checkpoints" / "epoch2.safetensors"
+    for target in (atlas, shard, tmp_path / "same.h5", checkpoint):
+        with pytest.raises(ArchiveError, match="is one of the files to be read"):
             archive.export(atlas, target)
     assert archive.verify(atlas) == []
+
+
+def test_a_pipe_is_not_replaced(tmp_path: Path, atlas: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(FileExistsError, match="is a device or a pipe, expected the name of a file"):
+        archive.export(atlas, tmp_path / "pipe")
+    assert (tmp_path / "pipe").is_fifo()
 
 
 def test_damage_is_not_exported(tmp_path: Path, atlas: Path) -> None:
@@ -109,6 +120,6 @@ def test_damage_is_not_exported(tmp_path: Path, atlas: Path) -> None:
     with h5py.File(shard) as file:
         offset = file["gradient"].id.get_chunk_info(0).byte_offset
     flip(shard, offset + 100)
-    with pytest.raises(ArchiveError, match=r"trials0-6\.h5 is damaged: gradient of trials 0-6 "):
+    with pytest.raises(ArchiveError, match=r"trials0-6\.h5 is damaged: gradient of trial 1 "):
         archive.export(atlas, tmp_path / "export.h5")
     assert not list(tmp_path.glob("*export*"))

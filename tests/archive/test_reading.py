@@ -1,10 +1,12 @@
 """The reading API, the same on shard, atlas and export."""
 
+import errno
+import tracemalloc
 from collections.abc import Mapping
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, SupportsIndex
 
 import h5py
 import numpy as np
@@ -18,6 +20,8 @@ from numpy.typing import NDArray
 import gradatlas
 from gradatlas import archive
 from gradatlas.archive import Archive, ArchiveError, Selection
+from gradatlas.archive.atomic import create_file
+from gradatlas.provenance import file_digest
 from gradatlas.sharding import TrialRange
 from tests.archive.examples import (
     SCALARS,
@@ -250,3 +254,108 @@ def test_xarray_with_dask_reads_in_pieces(folder: Path) -> None:
     for index, batch_size in enumerate((1, 4, 16)):
         expected = make_trials(TrialRange(0, 11), key=batch_size)["gradient"].mean(axis=0)
         np.testing.assert_allclose(means[index], expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("number", [np.int8(3), np.uint8(3), np.int16(3), np.int64(3)])
+def test_a_trial_may_be_given_as_an_integer_of_numpy(
+    selection: Selection, expected: Mapping[str, NDArray[Any]], number: SupportsIndex
+) -> None:
+    np.testing.assert_array_equal(selection.gradient(number), expected["gradient"][3])
+
+
+def test_a_large_shard_by_small_integers(tmp_path: Path) -> None:
+    content = write_shard(tmp_path / "shard.h5", 0, 99, shape=(10, 1024))
+    stored = archive.open(tmp_path / "shard.h5").select()
+    np.testing.assert_array_equal(stored.gradient(np.int8(99)), content["gradient"][99])
+
+
+def test_what_is_not_there_is_named(selection: Selection, opened: Archive) -> None:
+    with pytest.raises(ArchiveError, match="no dataset 'nonsense', expected one of: gradient, "):
+        selection.rows("nonsense", 0, 1)
+    with pytest.raises(ArchiveError, match="trials 5 to 3: expected the first number not above"):
+        selection.rows("gradient", 5, 3)
+    with pytest.raises(
+        ArchiveError, match=r"no attribute 'protocoll' in .*expected one of: batch_"
+    ):
+        opened.matching(protocoll="sgd")
+
+
+def test_selections_match_by_attributes_that_some_lack(tmp_path: Path) -> None:
+    ranges = (TrialRange(0, 6),)
+    shards, checkpoints = write_results(tmp_path, {"sgd": ((4,), ranges)})
+    reordered = tmp_path / "gradients" / "reordered.h5"
+    checkpoint = file_digest(checkpoints[2])
+    write_shard(reordered, 0, 6, protocol="r", sample_sets=4, checkpoint_sha256=checkpoint)
+    archive.build_atlas(tmp_path / "gradients.h5", [*shards, reordered], checkpoints)
+    (found,) = archive.open(tmp_path / "gradients.h5").matching(sample_sets=4)
+    assert found.protocol == "r"
+
+
+@pytest.mark.parametrize("name", ["gradient", "sample_index", "path_length"])
+@pytest.mark.parametrize("kind", ["atlas", "export", "shard"])
+def test_a_file_in_the_place_of_another_is_not_read(tmp_path: Path, kind: str, name: str) -> None:
+    write_atlas(tmp_path)
+    shard = shard_path(tmp_path, "sgd", 2, 4, TrialRange(0, 6))
+    export = tmp_path / "export.h5"
+    archive.export(tmp_path / "gradients.h5", export)
+    path = {"atlas": tmp_path / "gradients.h5", "export": export, "shard": shard}[kind]
+    stored = archive.open(path).matching(protocol="sgd", epoch=2, batch_size=4)[0]
+    stored.rows("gradient", 0, 3)
+    replaced = export if kind == "export" else shard
+    other = tmp_path / "other.h5"
+    write_shard(other, 0, 6, key=99)
+    other.replace(replaced)
+    with pytest.raises(ArchiveError, match="has changed since it was opened; open it again"):
+        stored.rows(name, 0, 3)
+
+
+def test_an_unreadable_file_is_not_called_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_shard(tmp_path / "shard.h5")
+    stored = archive.open(tmp_path / "shard.h5").select()
+
+    def refused(*_: object) -> None:
+        raise PermissionError(errno.EACCES, "no")
+
+    monkeypatch.setattr("gradatlas.archive.segment.read_rows", refused)
+    with pytest.raises(PermissionError, match=r"shard\.h5 cannot be read \(Permission denied\)$"):
+        stored.gradient(0)
+
+
+def test_a_relative_path_outlives_a_change_of_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = write_shard(tmp_path / "shard.h5")
+    monkeypatch.chdir(tmp_path)
+    stored = archive.open("shard.h5").select()
+    monkeypatch.chdir("/")
+    np.testing.assert_array_equal(stored.gradient(2), content["gradient"][2])
+
+
+def test_unknown_datasets_and_groups_are_ignored(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a later minor change of the format may add."""
+    with h5py.File(folder / "export.h5") as file, create_file(tmp_path / "more.h5") as new:
+        for name in file:
+            file.copy(file[name], new.hdf5, name)
+        new.hdf5.attrs.update(file.attrs)
+        new.hdf5["unknown"] = 1
+        new.hdf5["sgd/summary/unknown"] = 1
+        new.hdf5["unknown_group/unknown"] = 1
+        new.hdf5["sgd/epoch2/unknown"] = 1
+    opened = archive.open(tmp_path / "more.h5")
+    assert len(opened.selections) == 8
+    assert archive.verify(tmp_path / "more.h5") == []
+
+
+def test_a_part_of_large_tensors_takes_little_memory(tmp_path: Path) -> None:
+    """Whole trials are read for it, but not many at a time."""
+    write_shard(tmp_path / "shard.h5", 0, 39, shape=(512, 784))  # 64 MB
+    lazy = archive.open(tmp_path / "shard.h5").to_xarray().gradient
+    tracemalloc.start()
+    lazy.isel(batch_size=0, output=0, input=0).to_numpy()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 20e6

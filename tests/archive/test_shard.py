@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from gradatlas import archive
 from gradatlas.archive import ArchiveError
+from gradatlas.archive.layout import CHUNK_BYTES, chunks
 from gradatlas.sharding import TrialRange
 from tests.archive.examples import ATTRIBUTES, SAMPLES, SCALARS, TENSOR, make_trials, write_shard
 
@@ -191,3 +192,38 @@ def test_scalars_are_float64(tmp_path: Path) -> None:
     for name, values in scalars.items():
         assert values.dtype == np.float64
         np.testing.assert_array_equal(values, content[name])
+
+
+@pytest.mark.parametrize("shape", [(10,), (10, 64), (10, 1024), (512, 784), (300_000,)])
+@pytest.mark.parametrize("samples", [1, 100, 1024, 60_000])
+def test_chunks_are_near_a_megabyte_and_in_step(shape: tuple[int, ...], samples: int) -> None:
+    gradient, index = chunks(shape, samples, 10**6)
+    assert 4 * np.prod(gradient) <= 1.05 * CHUNK_BYTES
+    assert 4 * np.prod(index) <= CHUNK_BYTES
+    assert max(gradient[0], index[0]) % min(gradient[0], index[0]) == 0
+    at_least = CHUNK_BYTES / 3
+    assert 4 * np.prod(gradient) > at_least or gradient[0] == index[0]
+    assert 4 * np.prod(index) > at_least or gradient[0] == index[0]
+
+
+@pytest.mark.parametrize("block", [1, 7, 300])
+def test_a_bias_is_written_in_chunks_whatever_the_blocks(tmp_path: Path, block: int) -> None:
+    """Its tensors are smaller than a trial's sample indices."""
+    trials, samples = TrialRange(0, 599), 1024
+    content = {
+        "gradient": np.random.default_rng(0).standard_normal((600, 10), np.float32),
+        "sample_index": np.random.default_rng(1).integers(0, 60000, (600, samples), np.uint32),
+        **dict.fromkeys(SCALARS, np.arange(600.0)),
+    }
+    attributes = replace(ATTRIBUTES, samples_per_trial=samples)
+    for path, step in ((tmp_path / "shard.h5", block), (tmp_path / "at_once.h5", 600)):
+        with archive.create_shard(path, attributes, trials, (10,)) as shard:
+            for start in range(0, 600, step):
+                rows = slice(start, start + step)
+                shard.append(**{name: values[rows] for name, values in content.items()})
+    assert (tmp_path / "shard.h5").read_bytes() == (tmp_path / "at_once.h5").read_bytes()
+    with h5py.File(tmp_path / "shard.h5") as file:
+        assert file["sample_index"].chunks == (256, samples)
+    stored = archive.open(tmp_path / "shard.h5").select()
+    for name, values in content.items():
+        np.testing.assert_array_equal(stored.rows(name, 0, 599), values)

@@ -52,7 +52,36 @@ def test_a_finding_names_file_and_trials(tmp_path: Path) -> None:
     flip(path, offset + 5)
     (finding,) = archive.verify(path)
     assert finding.where == path
-    assert "gradient of trials 125-149 cannot be read (1 of 25 trials" in finding.what
+    assert "gradient of trial 125 does not have its checksum" in finding.what
+
+
+def test_trials_of_one_chunk_are_told_apart(tmp_path: Path) -> None:
+    """Forty trials share a chunk: damage to one is one finding, and says nothing of the others."""
+    path = tmp_path / "shard.h5"
+    write_shard(path, 0, 39)
+    with h5py.File(path) as file:
+        offset = file["gradient"].id.get_chunk_info(0).byte_offset
+    flip(path, offset + 5 * 96)
+    (finding,) = archive.verify(path)
+    assert "gradient of trial 5 does not have its checksum" in finding.what
+    for trial in (*range(14, 40), 3):
+        flip(path, offset + trial * 96)
+    first, second = archive.verify(path)
+    assert "of each of the trials 3, 5, 14, 15, " in first.what
+    assert "and 3 more does not have its checksum" in first.what
+    assert "trials 25, 26" in second.what
+
+
+def test_a_chunk_whose_own_checksum_is_damaged(tmp_path: Path) -> None:
+    path = tmp_path / "shard.h5"
+    write_shard(path, 10, 29, shape=(10, 1024))
+    with h5py.File(path) as file:
+        chunk = file["gradient"].id.get_chunk_info(0)
+    flip(path, chunk.byte_offset + chunk.size - 1)
+    (finding,) = archive.verify(path)
+    assert (
+        "chunk of gradient with trials 10-29 differs, though every trial is sound" in finding.what
+    )
 
 
 @pytest.mark.parametrize("compress", [False, True])
@@ -88,7 +117,9 @@ def test_a_missing_checkpoint(tmp_path: Path) -> None:
 
 def test_a_file_that_does_not_open(tmp_path: Path) -> None:
     (finding,) = archive.verify(tmp_path / "nothing.h5")
-    assert finding.what.endswith("nothing.h5 cannot be opened (No such file or directory)")
+    assert (
+        "nothing.h5 cannot be opened (No such file or directory), expected a shard" in finding.what
+    )
 
 
 def overwrite(content: bytearray, generator: np.random.Generator) -> None:

@@ -66,3 +66,10 @@ def test_spread_between_seeds_is_that_of_their_tables(directory: Path) -> None:
 def test_every_seed_has_its_figures(directory: Path) -> None:
     for folder in folders(directory):
         assert (folder / "figures" / "norm_vs_batch_size.png").stat().st_size > 0
+
+
+def test_the_export_is_that_of_every_seed(directory: Path) -> None:
+    status, output = run(directory, "export", "--dry-run")
+    assert status == 0, output
+    for folder in ("results", "results/seed1"):
+        assert f"{folder}/gradients_export.h5" in output

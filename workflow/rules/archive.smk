@@ -3,6 +3,7 @@
 
 localrules:
     atlas,
+    export_archive,
     export,
 
 
@@ -39,7 +40,7 @@ rule atlas:
         "../../scripts/atlas.py"
 
 
-rule export:
+rule export_archive:
     input:
         atlas=rules.atlas.output[0],
         shards=all_shards,
@@ -68,6 +69,7 @@ rule export:
             "archive.selection",
             "archive.sources",
             "archive.sums",
+            "compiling",
             "errors",
             "jobs",
             "replacing",
@@ -75,3 +77,8 @@ rule export:
         ),
     script:
         "../../scripts/export.py"
+
+
+rule export:
+    input:
+        expand(rules.export_archive.output, results=RESULTS),

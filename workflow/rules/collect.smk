@@ -31,6 +31,7 @@ rule collect:
             "archive.sums",
             "checkpoint",
             "collection",
+            "compiling",
             "configuration",
             "data",
             "device",

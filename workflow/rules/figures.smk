@@ -54,6 +54,7 @@ rule steps:
         code=code(
             "steps",
             "checkpoint",
+            "compiling",
             "configuration",
             "data",
             "engine",

@@ -35,6 +35,7 @@ rule statistics:
             "archive.sources",
             "archive.sums",
             "bootstrap",
+            "compiling",
             "covariance",
             "description",
             "errors",

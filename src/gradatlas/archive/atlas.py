@@ -7,7 +7,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from gradatlas.archive.atomic import create_file
+from gradatlas.archive.atomic import create_file, refuse_input
 from gradatlas.archive.errors import ArchiveError
 from gradatlas.archive.groups import DATASETS, create_group, row_dimensions, row_shape
 from gradatlas.archive.layout import describe, encode_attributes, file_attributes
@@ -37,10 +37,12 @@ def build_atlas(path: Path, shards: Sequence[Path], checkpoints: Mapping[int, Pa
 
     Raises:
         OSError: If a file is missing or unreadable, or the atlas cannot be written.
-        ArchiveError: If a shard is damaged, or shards and checkpoints do not belong together.
+        ArchiveError: If a shard is damaged, shards and checkpoints do not belong together,
+            or the atlas would replace one of them.
     """
     if not shards:
         raise ArchiveError(f"no shards were given for {path}, expected at least one")
+    refuse_input(path, [*shards, *checkpoints.values()])
     stored = [read_shard(shard) for shard in shards]
     check_provenance(stored)
     _check_checkpoints(stored, checkpoints)

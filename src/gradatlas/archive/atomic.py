@@ -5,7 +5,7 @@ crash at exit; the failure is kept and raised once HDF5 is done.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +13,7 @@ from pathlib import Path
 
 import h5py
 
+from gradatlas.archive.errors import ArchiveError
 from gradatlas.archive.seal import payload_extents, seal_file
 from gradatlas.replacing import failures_named, replacing, write_failure
 
@@ -124,6 +125,19 @@ class NewFile:
             OSError: Disk full, file size limit, or whatever else the operating system said.
         """
         self._target.check()
+
+
+def refuse_input(target: Path, inputs: Iterable[Path]) -> None:
+    """Refuse to replace a file that the new one is made from.
+
+    Raises:
+        ArchiveError: Names the target.
+    """
+    for path in inputs:
+        if target.exists() and path.exists() and target.samefile(path):
+            raise ArchiveError(
+                f"{target} is one of the files to be read; choose another name to write to"
+            )
 
 
 @contextmanager

@@ -9,6 +9,7 @@ HDF5 says that their chunk lies; their own checksum protects them, so Fletcher-3
 import math
 import os
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -16,7 +17,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from gradatlas.archive.checksums import fletcher32, row_checksums
+from gradatlas.archive.checksums import fletcher32
 
 _CHECKSUM_BYTES = 4
 
@@ -121,7 +122,7 @@ def read_rows(file: BinaryIO, index: RowIndex, start: int, stop: int) -> NDArray
         Rows, shape (stop - start, ...).
 
     Raises:
-        OSError: If the file ends too early, or a row does not have its checksum.
+        OSError: If the file ends too early.
     """
     rows = np.empty((stop - start, *index.shape[1:]), index.dtype)
     row_bytes = math.prod(rows.shape[1:]) * rows.itemsize
@@ -133,19 +134,7 @@ def read_rows(file: BinaryIO, index: RowIndex, start: int, stop: int) -> NDArray
         for part, offset in enumerate(index.offsets[number].tolist()):
             tile = run[:, part * part_length : (part + 1) * part_length]
             _read_exactly(file, tile, offset + (begin - first) * row_bytes)
-    check_rows(rows, index.checksums[start:stop])
     return rows
-
-
-def check_rows(rows: NDArray[Any], checksums: NDArray[np.uint64]) -> None:
-    """Compare rows with their checksums.
-
-    Raises:
-        OSError: If one differs.
-    """
-    wrong = np.count_nonzero(row_checksums(rows) != checksums)
-    if wrong:
-        raise OSError(f"{wrong} of {len(rows)} trials do not have their checksum")
 
 
 def _read_exactly(file: BinaryIO, target: NDArray[Any], offset: int) -> None:
@@ -159,30 +148,26 @@ def _read_exactly(file: BinaryIO, target: NDArray[Any], offset: int) -> None:
         offset += count
 
 
-def check_chunks(dataset: h5py.Dataset, start: int, stop: int, batch: int | None = None) -> None:
-    """Compare the chunks of consecutive trials with their Fletcher-32.
+def damaged_chunks(dataset: h5py.Dataset, batch: int | None = None) -> Iterator[range]:
+    """Compare all chunks with their Fletcher-32.
 
     Args:
         dataset: As for ``RowWriter``.
-        start: Position of the first row.
-        stop: Position behind the last row.
         batch: Index along the batch size axis, None where there is none.
 
-    Raises:
-        OSError: If a chunk does not have its checksum.
+    Yields:
+        Positions of the rows of each chunk that does not have its checksum.
     """
     if not _is_direct(dataset):
         return  # HDF5 compares them whenever it reads
     place = () if batch is None else (batch,)
-    chunk = dataset.chunks[len(place) :]
-    shape = dataset.shape[len(place) :]
+    chunk, shape = dataset.chunks[len(place) :], dataset.shape[len(place) :]
     data = np.empty(dataset.dtype.itemsize * math.prod(chunk) + _CHECKSUM_BYTES, np.uint8)
-    for first in range(start - start % chunk[0], stop, chunk[0]):
+    for first in range(0, shape[0], chunk[0]):
         for part in range(0, shape[1], chunk[1]):
-            corner = _corner(place, first, part, chunk)
-            dataset.id.read_direct_chunk(corner, out=data)
+            dataset.id.read_direct_chunk(_corner(place, first, part, chunk), out=data)
             if _stored_checksum(data)[0] != fletcher32(data[:-_CHECKSUM_BYTES]):
-                raise OSError(f"the chunk at {corner} does not have its checksum")
+                yield range(first, min(first + chunk[0], shape[0]))
 
 
 def _corner(

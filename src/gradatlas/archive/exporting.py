@@ -9,16 +9,15 @@ from typing import Any
 import h5py
 from tqdm import tqdm
 
-from gradatlas.archive.atomic import create_file
+from gradatlas.archive.atomic import create_file, refuse_input
 from gradatlas.archive.chunks import RowWriter
 from gradatlas.archive.errors import ArchiveError
 from gradatlas.archive.groups import DATASETS, create_group, row_dimensions, row_shape
 from gradatlas.archive.layout import (
     CHECKSUMS,
+    chunks,
     describe,
     file_attributes,
-    gradient_chunk,
-    sample_index_chunk,
 )
 from gradatlas.archive.reading import Archive
 from gradatlas.archive.reading import open as open_archive
@@ -86,8 +85,10 @@ def _choose(archive: Archive, wanted: dict[str, Any]) -> list[Selection]:
     chosen = archive.matching(**wanted)
     if not chosen:
         what = ", ".join(f"{name} {value}" for name, value in wanted.items())
+        present = {name: {s.attributes[name] for s in archive.selections} for name in wanted}
+        lists = (f"{name} {', '.join(map(str, sorted(there)))}" for name, there in present.items())
         raise ArchiveError(
-            f"{archive.path} holds nothing with {what}; 'gradatlas info' lists what it holds"
+            f"{archive.path} holds nothing with {what}, expected of: {'; '.join(lists)}"
         )
     return chosen
 
@@ -95,11 +96,7 @@ def _choose(archive: Archive, wanted: dict[str, Any]) -> list[Selection]:
 def _check_target(target: Path, archive: Archive) -> None:
     """Refuse to write over what is being read."""
     parts = {segment.path for item in archive.selections for segment in item.segments}
-    for path in (archive.path, *parts):
-        if target.exists() and target.samefile(path):
-            raise ArchiveError(
-                f"{target} is a file of the archive to be exported; choose another name"
-            )
+    refuse_input(target, (archive.path, *parts, *archive.checkpoints))
 
 
 def _nbytes(selection: Selection) -> int:
@@ -143,12 +140,8 @@ def _create_group(
 def _chunk(name: str, selection: Selection) -> tuple[int, ...]:
     """Chunk of one batch size of a dataset."""
     trials = len(selection.trials)
-    gradient = gradient_chunk(selection.shape, trials)
-    if name == "gradient":
-        return gradient
-    if name == "sample_index":
-        return sample_index_chunk(selection.samples_per_trial, trials, gradient[0])
-    return (trials,)
+    gradient, index = chunks(selection.shape, selection.samples_per_trial, trials)
+    return {"gradient": gradient, "sample_index": index}.get(name, (trials,))
 
 
 def _copy(dataset: h5py.Dataset, batch: int, selection: Selection, name: str) -> Iterator[int]:

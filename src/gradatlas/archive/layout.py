@@ -20,6 +20,7 @@ FORMAT_VERSION = 1
 CONVENTIONS = "CF-1.11"
 SCALARS = ("path_length", "sum_of_squares", "first_loss", "last_loss")
 CHECKSUMS = {"gradient": "gradient_checksum", "sample_index": "sample_index_checksum"}
+ROW_DATASETS = (*CHECKSUMS, *SCALARS, *CHECKSUMS.values())
 CHUNK_BYTES = 1 << 20
 
 LONG_NAMES = {
@@ -137,19 +138,30 @@ def dimension_names(tensor_shape: tuple[int, ...]) -> tuple[str, ...]:
     return ("output", "input")[: len(tensor_shape)]
 
 
-def gradient_chunk(tensor_shape: tuple[int, ...], trials: int) -> tuple[int, ...]:
-    """Chunk near 1 MB: whole trials, or an equal part of one trial's rows if it is larger."""
-    tensor_bytes = 4 * math.prod(tensor_shape)
-    if tensor_bytes <= CHUNK_BYTES:
-        return (min(trials, CHUNK_BYTES // tensor_bytes), *tensor_shape)
-    parts = min(tensor_shape[0], math.ceil(tensor_bytes / CHUNK_BYTES))
-    return (1, math.ceil(tensor_shape[0] / parts), *tensor_shape[1:])
+def chunk_trials(tensor_shape: tuple[int, ...], samples: int) -> tuple[int, int]:
+    """Trials in a chunk near 1 MB of ``gradient`` and of ``sample_index``.
+
+    One is a multiple of the other, so that a writer can fill both in step.
+    """
+    gradient = max(1, CHUNK_BYTES // (4 * math.prod(tensor_shape)))
+    index = max(1, CHUNK_BYTES // (4 * samples))
+    if gradient > index:
+        return gradient - gradient % index, index
+    return gradient, index - index % gradient
 
 
-def sample_index_chunk(samples: int, trials: int, gradient_trials: int) -> tuple[int, int]:
-    """Chunk near 1 MB whose trials are a multiple of those of a chunk of the gradient."""
-    multiple = max(1, CHUNK_BYTES // (4 * samples) // gradient_trials)
-    return (min(trials, multiple * gradient_trials), samples)
+def chunks(
+    tensor_shape: tuple[int, ...], samples: int, trials: int
+) -> tuple[tuple[int, ...], tuple[int, int]]:
+    """Chunks of ``gradient`` and ``sample_index``.
+
+    A tensor above 1 MB is cut into equal parts of its rows.
+    """
+    gradient_trials, index_trials = chunk_trials(tensor_shape, samples)
+    parts = min(tensor_shape[0], math.ceil(4 * math.prod(tensor_shape) / CHUNK_BYTES))
+    rows = math.ceil(tensor_shape[0] / parts)
+    gradient = (min(trials, gradient_trials), rows, *tensor_shape[1:])
+    return gradient, (min(trials, index_trials), samples)
 
 
 def add_coordinates(

@@ -1,5 +1,6 @@
 """Archives as lazy xarray datasets: tensors are read, and checked, when they are asked for."""
 
+import math
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any
@@ -12,10 +13,9 @@ from xarray.core import indexing
 
 from gradatlas.archive.groups import DATASETS, row_dimensions, row_shape
 from gradatlas.archive.layout import CHECKSUMS, LONG_NAMES, SCALARS, dimension_names
-from gradatlas.archive.selection import Selection
+from gradatlas.archive.selection import BLOCK_BYTES, Selection
 
 Index = int | slice | NDArray[np.integer[Any]]
-_TRIALS_AT_ONCE = 250
 
 
 class _Rows(BackendArray):
@@ -39,9 +39,13 @@ class _Rows(BackendArray):
         positions = [np.atleast_1d(np.arange(n)[k]) for n, k in zip(self.shape, key, strict=True)]
         result = np.empty([len(axis) for axis in positions], self.dtype)
         for row, batch in enumerate(positions[0]):
-            for part in _runs(positions[1]):
+            for part in _runs(positions[1], self._trials_at_once()):
                 result[row, part] = self._read_run(batch, positions[1][part], positions[2:])
         return result[tuple(0 if isinstance(k, int | np.integer) else slice(None) for k in key)]
+
+    def _trials_at_once(self) -> int:
+        """Trials of whole tensors that are read for the part of them that is asked for."""
+        return max(1, BLOCK_BYTES // (self.dtype.itemsize * math.prod(self.shape[2:])))
 
     def _read_run(
         self, batch: int, run: NDArray[np.intp], inner: Sequence[NDArray[np.intp]]
@@ -52,12 +56,12 @@ class _Rows(BackendArray):
         return rows[np.ix_(np.arange(len(rows)), *inner)]
 
 
-def _runs(positions: NDArray[np.intp]) -> Iterator[slice]:
+def _runs(positions: NDArray[np.intp], most: int) -> Iterator[slice]:
     """Consecutive trials that are read at once, few enough for bounded memory."""
     starts = [0, *(np.flatnonzero(np.diff(positions) != 1) + 1), len(positions)]
     for start, stop in pairwise(starts):
-        for first in range(start, stop, _TRIALS_AT_ONCE):
-            yield slice(first, min(first + _TRIALS_AT_ONCE, stop))
+        for first in range(start, stop, most):
+            yield slice(first, min(first + most, stop))
 
 
 def archive_dataset(selections: Sequence[Selection]) -> xr.Dataset:

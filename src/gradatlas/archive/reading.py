@@ -12,7 +12,7 @@ import h5py
 from gradatlas.archive.errors import ArchiveError
 from gradatlas.archive.layout import encode_attributes, read_attributes
 from gradatlas.archive.seal import check_seal
-from gradatlas.archive.segment import Segment
+from gradatlas.archive.segment import Segment, segment_of
 from gradatlas.archive.selection import Selection
 from gradatlas.archive.sources import (
     Source,
@@ -48,6 +48,17 @@ class Archive:
     attributes: Mapping[str, Any]
     selections: tuple[Selection, ...]
     sources: tuple[Source, ...]
+
+    @property
+    def checkpoints(self) -> dict[Path, str]:
+        """Checkpoint files that belong to an atlas, and the SHA-256 each had at collection."""
+        if self.kind != "atlas":
+            return {}
+        folder = self.path.resolve().parent
+        return {
+            folder / str(item.attributes["checkpoint"]): str(item.attributes["checkpoint_sha256"])
+            for item in self.selections
+        }
 
     @property
     def protocols(self) -> tuple[str, ...]:
@@ -88,11 +99,22 @@ class Archive:
         return self.matching(protocol=protocol, epoch=epoch, batch_size=batch_size)[0]
 
     def matching(self, **wanted: Any) -> list[Selection]:  # noqa: ANN401 - text or number
-        """The selections with these attributes, such as ``protocol="sgd", batch_size=8``."""
+        """The selections with these attributes, such as ``protocol="sgd", batch_size=8``.
+
+        Raises:
+            ArchiveError: If no selection has an attribute of that name.
+        """
+        names = {name for item in self.selections for name in item.attributes}
+        for name in wanted:
+            if name not in names:
+                raise ArchiveError(
+                    f"there is no attribute {name!r} in {self.path}, expected one of: "
+                    f"{', '.join(sorted(names))}"
+                )
         return [
             item
             for item in self.selections
-            if all(item.attributes[name] == value for name, value in wanted.items())
+            if all(item.attributes.get(name) == value for name, value in wanted.items())
         ]
 
     def _one(self, name: str, wanted: Any, **chosen: Any) -> Any:  # noqa: ANN401 - text or number
@@ -184,15 +206,16 @@ def join_shards(shards: Sequence[StoredShard]) -> Selection:
     return Selection(
         attributes=encode_attributes(ordered[0].attributes),
         shape=ordered[0].shape,
-        segments=tuple(Segment(shard.path, "/", None, shard.trials) for shard in ordered),
+        segments=tuple(segment_of(shard.path, "/", None, shard.trials) for shard in ordered),
     )
 
 
 def _read_groups(path: Path, kind: str, file: h5py.File) -> tuple[list[Selection], list[Source]]:
     selections: list[Selection] = []
     sources: list[Source] = []
-    for protocol in file.values():
-        for group in protocol.values():
+    groups = [child for child in file.values() if isinstance(child, h5py.Group)]
+    for group in (item for protocol in groups for item in protocol.values()):
+        if isinstance(group, h5py.Group) and "protocol" in group.attrs:
             members = read_sources(group)
             sources += members
             selections += _read_group(path, kind, group, members)
@@ -210,10 +233,9 @@ def _read_group(
     folder = path.resolve().parent
     shards: dict[int, list[Segment]] = defaultdict(list)
     for source in sources:
-        segment = Segment(folder / source.path, "/", None, source.trials)
-        shards[source.batch_size].append(segment)
+        shards[source.batch_size].append(segment_of(folder / source.path, "/", None, source.trials))
     for index, batch_size in enumerate(group["batch_size"][:].tolist()):
-        inside = [Segment(path, group.name, index, trials)]
+        inside = [segment_of(path, group.name, index, trials)]
         yield Selection(
             attributes={**attributes, "batch_size": batch_size},
             shape=shape,

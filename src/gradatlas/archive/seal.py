@@ -9,6 +9,7 @@ the file.
 
 import hashlib
 import os
+import stat
 import struct
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -93,14 +94,19 @@ def check_seal(path: Path) -> str:
 
 
 def _open_readable(path: Path) -> int:
+    kinds = "a shard, an atlas or an export"
     try:
-        descriptor = os.open(path, os.O_RDONLY)
+        mode = path.stat().st_mode
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(f"{path} is a directory, expected {kinds}")
+        if not stat.S_ISREG(mode):  # opening a pipe would wait for a writer
+            raise ArchiveError(f"{path} is not a regular file, expected {kinds}")
+        return os.open(path, os.O_RDONLY)
     except OSError as error:
-        raise reworded(error, f"{path} cannot be opened ({error.strerror})") from error
-    if path.is_dir():
-        os.close(descriptor)
-        raise IsADirectoryError(f"{path} is a directory, expected a shard, an atlas or an export")
-    return descriptor
+        if error.errno is None:
+            raise
+        reason = f"{path} cannot be opened ({error.strerror}), expected {kinds}; check the path"
+        raise reworded(error, reason) from error
 
 
 def _check_descriptor(descriptor: int, path: Path) -> str:
@@ -148,7 +154,9 @@ def check_version(path: Path, version: int | None) -> None:
 
 def _stored_version(path: Path) -> int | None:
     """Format version of a file that has no seal of ours, as far as HDF5 can tell."""
-    with suppress(OSError, RuntimeError), h5py.File(path, "r") as file:
+    # What HDF5 and h5py raise for a damaged or foreign file is not limited to OSError.
+    damaged = (OSError, RuntimeError, KeyError, ValueError, TypeError)
+    with suppress(*damaged), h5py.File(path, "r") as file:
         if file.attrs.get("format") == FORMAT:
             return int(file.attrs["format_version"])
     return None

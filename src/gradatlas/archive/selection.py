@@ -1,16 +1,17 @@
 """The trials of one protocol, epoch and batch size, wherever they are stored."""
 
 import math
+import operator
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, SupportsIndex
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gradatlas.archive.errors import ArchiveError
-from gradatlas.archive.layout import SCALARS, gradient_chunk
+from gradatlas.archive.layout import ROW_DATASETS, SCALARS, chunk_trials
 from gradatlas.archive.segment import Segment
 
 if TYPE_CHECKING:
@@ -106,10 +107,10 @@ class Selection:
     def _trials_per_block(self, block_bytes: int) -> int:
         """Whole chunks, as a chunk that is cut in two would be read twice."""
         trials = max(1, block_bytes // (4 * math.prod(self.shape)))
-        chunk = gradient_chunk(self.shape, trials)[0]
-        return trials - trials % chunk
+        chunk = chunk_trials(self.shape, self.samples_per_trial)[0]
+        return trials - trials % chunk if trials > chunk else trials
 
-    def rows(self, name: str, first: int, last: int) -> NDArray[Any]:
+    def rows(self, name: str, first: SupportsIndex, last: SupportsIndex) -> NDArray[Any]:
         """Rows of a dataset for the trials ``first`` to ``last`` (included).
 
         Args:
@@ -121,10 +122,16 @@ class Selection:
             Shape (last - first + 1, ...).
 
         Raises:
-            ArchiveError: If there are no such trials, or a file is damaged.
+            ArchiveError: If there is no such dataset, there are no such trials, or a file is
+                damaged.
         """
-        self._check_trial(first)
-        self._check_trial(last)
+        if name not in ROW_DATASETS:
+            raise ArchiveError(
+                f"there is no dataset {name!r}, expected one of: {', '.join(ROW_DATASETS)}"
+            )
+        first, last = self._known_trial(first), self._known_trial(last)
+        if first > last:
+            raise ArchiveError(f"trials {first} to {last}: expected the first number not above")
         parts = [
             segment.read(name, max(first, segment.trials.first), min(last, segment.trials.last))
             for segment in self.segments
@@ -132,7 +139,7 @@ class Selection:
         ]
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
-    def gradient(self, trial: int) -> NDArray[np.float32]:
+    def gradient(self, trial: SupportsIndex) -> NDArray[np.float32]:
         """Tensor of one trial.
 
         Args:
@@ -143,7 +150,7 @@ class Selection:
         """
         return self._row("gradient", trial)
 
-    def sample_index(self, trial: int) -> NDArray[np.uint32]:
+    def sample_index(self, trial: SupportsIndex) -> NDArray[np.uint32]:
         """Sample indices of one trial in processing order, shape (samples_per_trial,).
 
         Raises:
@@ -151,14 +158,17 @@ class Selection:
         """
         return self._row("sample_index", trial)
 
-    def _row(self, name: str, trial: int) -> NDArray[Any]:
+    def _row(self, name: str, trial: SupportsIndex) -> NDArray[Any]:
         return np.asarray(self.rows(name, trial, trial)[0])
 
-    def _check_trial(self, trial: int) -> None:
+    def _known_trial(self, number: SupportsIndex) -> int:
+        """The number as Python's integer: one of NumPy's of few bits would overflow."""
+        trial = operator.index(number)
         if not self.first <= trial <= self.last:
             raise ArchiveError(
                 f"there is no trial {trial}, expected one of {self.first} to {self.last}"
             )
+        return trial
 
     @cached_property
     def scalars(self) -> Mapping[str, NDArray[np.float64]]:

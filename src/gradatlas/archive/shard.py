@@ -18,12 +18,11 @@ from gradatlas.archive.layout import (
     SCALARS,
     ShardAttributes,
     add_coordinates,
+    chunks,
     describe,
     dimension_names,
     encode_attributes,
     file_attributes,
-    gradient_chunk,
-    sample_index_chunk,
 )
 from gradatlas.sharding import TrialRange
 
@@ -31,10 +30,11 @@ from gradatlas.sharding import TrialRange
 class _ChunkedRows:
     """Rows of one dataset, written in whole chunks whatever blocks they come in."""
 
-    def __init__(self, dataset: h5py.Dataset, chunk_rows: int) -> None:
+    def __init__(self, dataset: h5py.Dataset) -> None:
         self._writer = RowWriter(dataset)
         self.dtype = dataset.dtype
-        self._rows = np.empty((chunk_rows, *dataset.shape[1:]), dataset.dtype)
+        self.chunk_rows: int = dataset.chunks[0]
+        self._rows = np.empty((self.chunk_rows, *dataset.shape[1:]), dataset.dtype)
         self._filled = 0
         self._written = 0
         self.checksums: list[NDArray[np.uint64]] = []
@@ -82,13 +82,8 @@ class ShardWriter:
         self._appended = 0
         self._scalars: dict[str, list[NDArray[np.float64]]] = {name: [] for name in SCALARS}
         _write_header(new.hdf5, attributes, trials, tensor_shape)
-        gradient_rows = gradient_chunk(tensor_shape, len(trials))[0]
-        index_rows = sample_index_chunk(attributes.samples_per_trial, len(trials), gradient_rows)[0]
-        self._step = gradient_rows
-        self._rows = {
-            "gradient": _ChunkedRows(new.hdf5["gradient"], gradient_rows),
-            "sample_index": _ChunkedRows(new.hdf5["sample_index"], index_rows),
-        }
+        self._rows = {name: _ChunkedRows(new.hdf5[name]) for name in CHECKSUMS}
+        self._step = min(rows.chunk_rows for rows in self._rows.values())
 
     def append(
         self,
@@ -215,17 +210,11 @@ def _write_header(
     file.attrs.update(encode_attributes(attributes))
     file.attrs.update({"first_trial": trials.first, "last_trial": trials.last})
     add_coordinates(file, trials, tensor_shape, attributes.samples_per_trial)
-    chunk = gradient_chunk(tensor_shape, len(trials))
-    _create_rows(file, "gradient", np.float32, tensor_shape, chunk, dimension_names(tensor_shape))
-    chunk_of_indices = sample_index_chunk(attributes.samples_per_trial, len(trials), chunk[0])
-    _create_rows(
-        file,
-        "sample_index",
-        np.uint32,
-        (attributes.samples_per_trial,),
-        chunk_of_indices,
-        ("sample",),
-    )
+    samples = attributes.samples_per_trial
+    gradient, index = chunks(tensor_shape, samples, len(trials))
+    names = dimension_names(tensor_shape)
+    _create_rows(file, "gradient", np.float32, tensor_shape, gradient, names)
+    _create_rows(file, "sample_index", np.uint32, (samples,), index, ("sample",))
 
 
 def _create_rows(

@@ -1,6 +1,7 @@
 """The shards an atlas is made of: what identifies them, and whether they belong together."""
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -102,18 +103,19 @@ class StoredShard:
 
 
 def relative_path(path: Path, folder: Path) -> str:
-    """Path from a folder to a file below it.
+    """Path from a folder to a file below it, by their names or by what links lead to.
 
     Raises:
         ArchiveError: If the file is not below the folder.
     """
-    try:
-        return path.resolve().relative_to(folder.resolve()).as_posix()
-    except ValueError as error:
-        raise ArchiveError(
-            f"{path} lies outside {folder}, the folder of the atlas; expected it inside, so that "
-            "both can be moved together"
-        ) from error
+    for absolute in (os.path.abspath, os.path.realpath):
+        inside, outer = Path(absolute(path)), Path(absolute(folder))
+        if inside.is_relative_to(outer):
+            return inside.relative_to(outer).as_posix()
+    raise ArchiveError(
+        f"{path} lies outside {folder}, the folder of the atlas; expected it inside, so that "
+        "both can be moved together"
+    )
 
 
 def read_shard(path: Path) -> StoredShard:
@@ -252,12 +254,14 @@ def check_source(atlas: Path, source: Source) -> None:
     folder = atlas.resolve().parent
     path = folder / source.path
     relative_path(path, folder)
-    if not path.exists():
+    try:
+        sha256 = check_seal(path)
+    except FileNotFoundError as error:
         raise FileNotFoundError(
             f"{path} is missing, but {atlas} needs it for trials {source.trials}; restore it or "
             "collect it again"
-        )
-    if check_seal(path) != source.sha256:
+        ) from error
+    if sha256 != source.sha256:
         raise ArchiveError(
             f"{path} is not the shard that {atlas} was built from: {_contents(path)}; restore that "
             "shard, or build the atlas again"

@@ -6,14 +6,15 @@ Apart from ``checksums``, as importing numba takes longer than to open an archiv
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from gradatlas.compiling import compiled
 
 FLETCHER_MODULUS = 65535
 _BLOCK = 256  # words whose weighted sum fits 32 bits, so that eight are added at once
 
 
-@njit(cache=True)
+@compiled()
 def weighted_sums(words: NDArray[Any], first_weight: int) -> NDArray[Any]:
     """Sum over i of (first_weight + i) w_i modulo 2^64 for each row of 32-bit words, uint64."""
     sums = np.zeros(len(words), np.uint64)
@@ -27,7 +28,7 @@ def weighted_sums(words: NDArray[Any], first_weight: int) -> NDArray[Any]:
     return sums
 
 
-@njit(cache=True)
+@compiled()
 def fletcher_sums(words: NDArray[Any]) -> tuple[np.uint64, np.uint64]:
     """Sum of n 16-bit words, and a number that is sum over i of (n - i) w_i modulo 65535."""
     first = np.uint64(0)

@@ -61,7 +61,7 @@ def verify(path: Path, *, progress: bool = False) -> list[Finding]:
         for name in (*CHECKSUMS, *SCALARS)
     ]
     for segment, name, most in tqdm(parts, desc="verify", unit="dataset", disable=not progress):
-        findings += _check_rows(segment, name, segment.trials, most)
+        findings += _check_dataset(segment, name, most)
     return findings
 
 
@@ -77,13 +77,7 @@ def _check_sources(archive: Archive) -> Iterator[Finding]:
 
 def _check_checkpoints(archive: Archive) -> Iterator[Finding]:
     """Compare the checkpoints of an atlas with those its shards were collected from."""
-    digests = {
-        str(item.attributes["checkpoint"]): str(item.attributes["checkpoint_sha256"])
-        for item in archive.selections
-        if "checkpoint" in item.attributes and archive.kind == "atlas"
-    }
-    for name, expected in digests.items():
-        path = archive.path.resolve().parent / name
+    for path, expected in archive.checkpoints.items():
         try:
             digest = file_digest(path)
         except OSError as error:
@@ -97,12 +91,23 @@ def _check_checkpoints(archive: Archive) -> Iterator[Finding]:
             )
 
 
+def _check_dataset(segment: Segment, name: str, most: int) -> list[Finding]:
+    """Check every trial, and where all are sound what else the chunks hold."""
+    findings = [*_check_rows(segment, name, segment.trials, most)]
+    if not findings and name in CHECKSUMS:
+        try:
+            segment.check_chunks(name)
+        except (ArchiveError, OSError) as error:
+            findings = [_finding(segment.path, error)]
+    return findings
+
+
 def _check_rows(segment: Segment, name: str, trials: TrialRange, most: int) -> Iterator[Finding]:
     """Check at most so many trials at once; where something is wrong, fewer, to say where."""
     for first in range(trials.first, trials.last + 1, most):
         part = TrialRange(first, min(first + most - 1, trials.last))
         try:
-            segment.check(name, part.first, part.last)
+            segment.read(name, part.first, part.last)
         except (ArchiveError, OSError) as error:
             if len(part) > _FEWEST_TRIALS:
                 yield from _check_rows(segment, name, part, _FEWEST_TRIALS)

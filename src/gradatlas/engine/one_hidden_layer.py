@@ -13,10 +13,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 from scipy.linalg.blas import get_blas_funcs
 
+from gradatlas.compiling import compiled
 from gradatlas.engine.factors import Factors, squared_norms, total
 from gradatlas.trials import Measurement, TrialGradients, batches
 
@@ -199,7 +199,7 @@ def _subtract_product(target: Array, left: Array, right: Array) -> None:
     gemm(-1.0, right.T, left.T, 1.0, target.T, overwrite_c=True)
 
 
-@njit(cache=True)
+@compiled()
 def _extend(inputs: Array, index: NDArray[np.unsignedinteger[Any]], step: float) -> Array:
     """A trial's inputs such that their Gram matrix is step (x . x' + 1): it carries step and bias.
 
@@ -236,7 +236,7 @@ def _factors(
     return Factors(errors, network.inputs[index] if layer == "hidden1" else trial.activations)
 
 
-@njit(cache=True, fastmath=FAST)
+@compiled(fastmath=FAST)
 def _pass_block(
     labels: NDArray[np.int64],
     activations: Array,
@@ -271,7 +271,7 @@ def _pass_block(
                 _move(weight, bias, residuals[sample], activations[sample], step)
 
 
-@njit(cache=True, fastmath=FAST)
+@compiled(fastmath=FAST)
 def _subtract_rows(target: Array, factors: Array, rows: Array, count: int) -> None:
     """Take factors[r] * rows[r] from the target for the first ``count`` rows, eight at a time."""
     whole = count - count % 8
@@ -286,13 +286,13 @@ def _subtract_rows(target: Array, factors: Array, rows: Array, count: int) -> No
             target[u] -= factors[r] * rows[r, u]
 
 
-@njit(cache=True, fastmath=FAST)
+@compiled(fastmath=FAST)
 def _rectify(activation: Array) -> None:
     for u in range(len(activation)):
         activation[u] = 0 if activation[u] <= 0 else activation[u]  # nan stays nan
 
 
-@njit(cache=True, fastmath=FAST)
+@compiled(fastmath=FAST)
 def _classify(activation: Array, weight: Array, bias: Array, logits: Array) -> None:
     for k in range(len(bias)):
         logit = bias[k]
@@ -302,7 +302,7 @@ def _classify(activation: Array, weight: Array, bias: Array, logits: Array) -> N
         logits[k] = logit
 
 
-@njit(cache=True, fastmath=FAST)
+@compiled(fastmath=FAST)
 def _softmax_loss(logits: Array, label: int) -> float:
     """Turn logits into softmax minus one-hot label, in place; return the sample's loss."""
     largest = logits.max()
@@ -317,7 +317,7 @@ def _softmax_loss(logits: Array, label: int) -> float:
     return float(np.log(total) + largest - label_logit)
 
 
-@njit(cache=True, fastmath=FAST)
+@compiled(fastmath=FAST)
 def _backpropagate(residual: Array, weight: Array, activation: Array, error: Array) -> None:
     error[:] = 0
     for k in range(len(residual)):
@@ -328,7 +328,7 @@ def _backpropagate(residual: Array, weight: Array, activation: Array, error: Arr
         error[u] = 0 if activation[u] <= 0 else error[u]
 
 
-@njit(cache=True, fastmath=FAST)
+@compiled(fastmath=FAST)
 def _move(weight: Array, bias: Array, residual: Array, activation: Array, step: float) -> None:
     for k in range(len(bias)):
         factor, row = step * residual[k], weight[k]
