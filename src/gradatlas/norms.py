@@ -5,6 +5,8 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from gradatlas.compiling import compiled
+
 Array = NDArray[np.float64]
 
 # The Hill estimator at fewer order statistics has a relative standard error above 1 / sqrt(5).
@@ -96,18 +98,38 @@ def weighted_l_ratios(weights: Array, norms: Array) -> Array:
         Shape (2, ...); NaN without spread or where there are fewer than 3 and 4 trials.
     """
     order = np.argsort(norms)
-    ranks = np.cumsum(weights[..., order], axis=-1)  # (..., T), last rank of each trial
     centre = norms.mean()
     # Summation by parts: differences of norms instead of differences of binomials.
     gaps = -np.diff(norms[order] - centre, append=0.0)
-    below = np.ones_like(ranks)
+    rows = np.ascontiguousarray(weights.reshape(-1, len(norms)), np.float64)
+    n = weights.sum(axis=-1)
+    sums = _rank_sums(rows, order, gaps).reshape(*n.shape, 4)
+    below = np.ones_like(n)
     b = []
     with np.errstate(divide="ignore", invalid="ignore"):
         for r in range(4):
-            below *= ranks - r  # (r + 1)! C(rank, r + 1)
-            b.append(below @ gaps / below[..., -1] / (r + 1))
+            below *= n - r  # (r + 1)! C(n, r + 1)
+            b.append(sums[..., r] / below / (r + 1))
         second = 2 * b[1] - b[0]
         second = np.where(second > 4 * np.finfo(np.float64).eps * centre, second, np.nan)
         third = 6 * b[2] - 6 * b[1] + b[0]
         fourth = 20 * b[3] - 30 * b[2] + 12 * b[1] - b[0]
         return np.stack([third, fourth]) / second
+
+
+@compiled()
+def _rank_sums(weights: Array, order: NDArray[np.intp], gaps: Array) -> Array:
+    """Sums over j of gap_j (r + 1)! C(rank_j, r + 1) for r = 0 to 3, shape (row, 4).
+
+    The rank of a trial is the last one that it takes, the sum of weights up to its own.
+    """
+    sums = np.zeros((len(weights), 4))
+    for row in range(len(weights)):
+        rank = 0.0
+        for j in range(len(order)):
+            rank += weights[row, order[j]]
+            term = gaps[j] * rank
+            for r in range(4):
+                sums[row, r] += term
+                term *= rank - (r + 1)
+    return sums

@@ -144,6 +144,7 @@ rule claims:
             "bootstrap",
             "claims",
             "comparison",
+            "compiling",
             "covariance",
             "description",
             "errors",
