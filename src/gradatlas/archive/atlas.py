@@ -10,7 +10,12 @@ import numpy as np
 from gradatlas.archive.atomic import create_file, refuse_input
 from gradatlas.archive.errors import ArchiveError
 from gradatlas.archive.groups import DATASETS, create_group, row_dimensions, row_shape
-from gradatlas.archive.layout import describe, encode_attributes, file_attributes
+from gradatlas.archive.layout import (
+    describe,
+    encode_attributes,
+    file_attributes,
+    write_attributes,
+)
 from gradatlas.archive.sources import (
     Source,
     StoredShard,
@@ -47,7 +52,7 @@ def build_atlas(path: Path, shards: Sequence[Path], checkpoints: Mapping[int, Pa
     check_provenance(stored)
     _check_checkpoints(stored, checkpoints)
     with create_file(path) as new:
-        new.hdf5.attrs.update(file_attributes("atlas", "Gradient Atlas"))
+        write_attributes(new.hdf5, file_attributes("atlas", "Gradient Atlas"))
         for (_, epoch), members in groupby(sorted(stored, key=_group_key), _group_key):
             checkpoint = relative_path(checkpoints[epoch], path.parent)
             _write_group(new.hdf5, list(members), checkpoint, path.parent)
@@ -89,7 +94,8 @@ def _write_group(
     for name in DATASETS:
         entry = row_shape(name, first.shape, first.attributes.samples_per_trial)
         dataset = _write_virtual(group, name, sources, trials, entry)
-        describe(dataset, group, ("batch_size", "trial", *row_dimensions(name, first.shape)))
+        names = ("batch_size", "trial", *row_dimensions(name, first.shape))
+        describe(dataset, [group[name] for name in names])
 
 
 def _rows(shards: Sequence[StoredShard]) -> list[list[StoredShard]]:

@@ -18,6 +18,7 @@ from gradatlas.archive.layout import (
     chunks,
     describe,
     file_attributes,
+    write_attributes,
 )
 from gradatlas.archive.reading import Archive
 from gradatlas.archive.reading import open as open_archive
@@ -70,7 +71,7 @@ def export(
             disable=not progress,
         ) as bar,
     ):
-        new.hdf5.attrs.update(file_attributes("export", "Gradient Atlas"))
+        write_attributes(new.hdf5, file_attributes("export", "Gradient Atlas"))
         for _, members in groupby(chosen, lambda item: (item.protocol, item.epoch)):
             selections = list(members)
             group = _create_group(new.hdf5, archive, selections, compress=compress)
@@ -133,7 +134,8 @@ def _create_group(
             fletcher32=True,
             **(_COMPRESSION if compress and name in CHECKSUMS else {}),
         )
-        describe(dataset, group, ("batch_size", "trial", *row_dimensions(name, first.shape)))
+        names = ("batch_size", "trial", *row_dimensions(name, first.shape))
+        describe(dataset, [group[name] for name in names])
     return group
 
 

@@ -12,6 +12,7 @@ from gradatlas.archive.layout import (
     add_coordinate,
     add_coordinates,
     dimension_names,
+    write_attributes,
 )
 from gradatlas.archive.sources import Source, write_sources
 from gradatlas.sharding import TrialRange
@@ -34,8 +35,9 @@ def create_group(
 ) -> h5py.Group:
     """Create ``/{protocol}/epoch{E}`` with attributes, coordinates and the table of sources."""
     group = file.create_group(f"{attributes['protocol']}/epoch{attributes['epoch']}")
-    group.attrs.update({**attributes, **_varying(sources)})
-    del group.attrs["batch_size"]
+    shared = {**attributes, **_varying(sources)}
+    del shared["batch_size"]
+    write_attributes(group, shared)
     add_coordinate(group, "batch_size", np.asarray(batch_sizes, np.int64))
     add_coordinates(group, trials, shape, attributes["samples_per_trial"])
     write_sources(group, sources)

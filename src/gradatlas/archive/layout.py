@@ -5,7 +5,7 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -164,6 +164,18 @@ def chunks(
     return gradient, (min(trials, index_trials), samples)
 
 
+def write_attributes(item: h5py.HLObject, attributes: Mapping[str, str | int | float]) -> None:
+    """Give a new object its attributes.
+
+    What ``attrs`` does, in half the time: it need not ask whether they are there already.
+    """
+    scalar = h5py.h5s.create(h5py.h5s.SCALAR)
+    for name, value in attributes.items():
+        dtype = h5py.string_dtype() if isinstance(value, str) else np.asarray(value).dtype
+        kind = h5py.h5t.py_create(dtype, logical=True)
+        h5py.h5a.create(item.id, name.encode(), kind, scalar).write(np.asarray(value, dtype))
+
+
 def add_coordinates(
     group: h5py.Group, trials: TrialRange, tensor_shape: tuple[int, ...], samples: int
 ) -> None:
@@ -178,14 +190,13 @@ def add_coordinate(group: h5py.Group, name: str, values: NDArray[np.integer[Any]
     """Write a coordinate as a dimension scale."""
     dataset = group.create_dataset(name, data=np.asarray(values, dtype=np.int64))
     dataset.make_scale(name)
-    describe(dataset, group)
+    describe(dataset)
 
 
-def describe(dataset: h5py.Dataset, group: h5py.Group, dimensions: tuple[str, ...] = ()) -> None:
-    """Give a dataset of a group its long name and unit, and attach the scales of its dimensions."""
+def describe(dataset: h5py.Dataset, scales: Sequence[h5py.Dataset] = ()) -> None:
+    """Give a dataset its long name and unit, and attach the scales of its dimensions."""
     name = dataset.name.rpartition("/")[2]
-    dataset.attrs["long_name"] = LONG_NAMES[name]
-    dataset.attrs["units"] = "1"
-    for axis, dimension in zip(dataset.dims, dimensions, strict=False):
-        axis.label = dimension
-        axis.attach_scale(group[dimension])
+    write_attributes(dataset, {"long_name": LONG_NAMES[name], "units": "1"})
+    for axis, scale in zip(dataset.dims, scales, strict=False):
+        axis.label = scale.name.rpartition("/")[2]
+        axis.attach_scale(scale)

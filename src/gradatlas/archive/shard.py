@@ -1,6 +1,6 @@
 """Write a shard: consecutive trials of one protocol, epoch and batch size."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from gradatlas.archive.layout import (
     dimension_names,
     encode_attributes,
     file_attributes,
+    write_attributes,
 )
 from gradatlas.sharding import TrialRange
 
@@ -161,11 +162,13 @@ class ShardWriter:
                 f"{self._appended} trials were appended to {self._new.path}, "
                 f"expected {len(self._trials)} ({self._trials})"
             )
+        columns = {}
         for name, rows in self._rows.items():
             rows.flush()
-            _write_column(self._new.hdf5, CHECKSUMS[name], np.concatenate(rows.checksums))
+            columns[CHECKSUMS[name]] = np.concatenate(rows.checksums)
         for name, blocks in self._scalars.items():
-            _write_column(self._new.hdf5, name, np.concatenate(blocks))
+            columns[name] = np.concatenate(blocks)
+        _write_columns(self._new.hdf5, columns)
 
 
 @contextmanager
@@ -206,30 +209,31 @@ def _write_header(
         f"Gradients of {attributes.parameter}: protocol {attributes.protocol}, epoch "
         f"{attributes.epoch}, batch size {attributes.batch_size}, trials {trials}"
     )
-    file.attrs.update(file_attributes("shard", title))
-    file.attrs.update(encode_attributes(attributes))
-    file.attrs.update({"first_trial": trials.first, "last_trial": trials.last})
+    write_attributes(file, file_attributes("shard", title))
+    write_attributes(file, encode_attributes(attributes))
+    write_attributes(file, {"first_trial": trials.first, "last_trial": trials.last})
     add_coordinates(file, trials, tensor_shape, attributes.samples_per_trial)
     samples = attributes.samples_per_trial
     gradient, index = chunks(tensor_shape, samples, len(trials))
-    names = dimension_names(tensor_shape)
-    _create_rows(file, "gradient", np.float32, tensor_shape, gradient, names)
-    _create_rows(file, "sample_index", np.uint32, (samples,), index, ("sample",))
+    _create_rows(file, "gradient", np.float32, gradient, dimension_names(tensor_shape))
+    _create_rows(file, "sample_index", np.uint32, index, ("sample",))
 
 
 def _create_rows(
     file: h5py.File,
     name: str,
     dtype: type[np.generic],
-    row_shape: tuple[int, ...],
     chunk: tuple[int, ...],
     dimensions: tuple[str, ...],
 ) -> None:
-    shape = (len(file["trial"]), *row_shape)
+    scales = [file[dimension] for dimension in ("trial", *dimensions)]
+    shape = tuple(map(len, scales))
     dataset = file.create_dataset(name, shape, dtype, chunks=chunk, fletcher32=True)
-    describe(dataset, file, ("trial", *dimensions))
+    describe(dataset, scales)
 
 
-def _write_column(file: h5py.File, name: str, values: NDArray[Any]) -> None:
-    dataset = file.create_dataset(name, data=values, chunks=values.shape, fletcher32=True)
-    describe(dataset, file, ("trial",))
+def _write_columns(file: h5py.File, columns: Mapping[str, NDArray[Any]]) -> None:
+    trial = file["trial"]
+    for name, values in columns.items():
+        dataset = file.create_dataset(name, data=values, chunks=values.shape, fletcher32=True)
+        describe(dataset, [trial])
