@@ -26,7 +26,7 @@ TINY: dict[str, Any] = {
         "batch_sizes": [5, 32],
         "protocols": {
             "frozen": {"trials": 6, "batch_sizes": [5, 32]},
-            "sgd_reordered": {"trials": 6, "sample_sets": 2, "batch_sizes": [5, 32]},
+            "sgd_reordered": {"trials": 6, "sample_sets": 2, "batch_sizes": [32]},
         },
     },
     "statistics": {"bootstrap": 100},
@@ -108,9 +108,9 @@ def finished(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 @pytest.fixture(scope="session")
 def smallest(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The smallest experiment, run to its end on one core; tests copy it before they change it."""
+    """The smallest experiment, run to its end on two cores; tests copy it before they change it."""
     directory = tmp_path_factory.mktemp("smallest") / "experiment"
     set_up(directory)
-    status, output = run(directory)
+    status, output = run(directory, "--cores", "2")
     assert status == 0, output
     return directory

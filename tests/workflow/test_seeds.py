@@ -23,7 +23,7 @@ def directory(smallest: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = yaml.safe_load((directory / "config.yaml").read_text())
     (directory / "before").write_bytes((directory / "results" / SHARD).read_bytes())
     (directory / "config.yaml").write_text(yaml.safe_dump({**config, "seeds": [1, 0]}))
-    status, output = run(directory)
+    status, output = run(directory, "--cores", "2")
     assert status == 0, output
     (directory / "log").write_text(output)
     return directory
