@@ -26,7 +26,7 @@ TINY: dict[str, Any] = {
         "batch_sizes": [5, 32],
         "protocols": {
             "frozen": {"trials": 6, "batch_sizes": [5, 32]},
-            "sgd_reordered": {"trials": 6, "sample_sets": 2, "batch_sizes": [32]},
+            "sgd_reordered": {"trials": 6, "sample_sets": 2, "batch_sizes": [5, 32]},
         },
     },
     "statistics": {"bootstrap": 100},

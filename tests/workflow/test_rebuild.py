@@ -73,19 +73,19 @@ def test_further_checkpoint_trains_again_but_keeps_the_collected(
 ) -> None:
     jobs = plan(finished, repository, {"training": {"checkpoints": [0, 1, 2]}})
     assert jobs["train"] == 1
-    assert jobs["collect"] == 2 + 2 + 1  # batch sizes of three protocols, the new checkpoint
+    assert jobs["collect"] == 6  # three protocols, two batch sizes, the new checkpoint
 
 
 def test_further_training_seed_leaves_the_first_alone(finished: Path, repository: Path) -> None:
     jobs = plan(finished, repository, {"seeds": [0, 1]})
     assert jobs["train"] == jobs["atlas"] == jobs["seeds"] == 1
-    assert jobs["collect"] == jobs["statistics"] == 10
+    assert jobs["collect"] == jobs["statistics"] == 12
 
 
 def test_another_seed_recollects_everything(finished: Path, repository: Path) -> None:
     jobs = plan(finished, repository, {"seed": 1})
     assert jobs["train"] == 1
-    assert jobs["collect"] == 10
+    assert jobs["collect"] == 12
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ def test_an_edit_counts_whatever_its_date(finished: Path, repository: Path) -> N
         jobs = plan(finished, repository)
     finally:
         path.write_text(before)
-    assert jobs["statistics"] == 10
+    assert jobs["statistics"] == 12
 
 
 def test_growth_keeps_the_bytes_of_what_is_there(

@@ -10,6 +10,7 @@ import pytest
 from tests.workflow.conftest import run_workflow
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
+waiting = pytest.importorskip("selenium.webdriver.support.wait")
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 pytestmark = pytest.mark.skipif(
@@ -110,15 +111,19 @@ def assert_rendered(browser: Any) -> None:
         browser.switch_to.default_content()
 
 
+def drawn(browser: Any) -> str:
+    drawing = browser.find_element("css selector", "svg.marks")
+    return str(browser.execute_script("return arguments[0].innerHTML", drawing))
+
+
 @pytest.mark.parametrize("name", ["norm_vs_batch_size", "norm_distribution"])
 def test_page_stands_alone_and_answers_to_its_menu(browser: Any, finished: Path, name: str) -> None:
     browser.get((finished / "results" / "figures" / f"{name}.html").as_uri())
-    drawing = browser.find_element("css selector", "svg.marks")
-    before = browser.execute_script("return arguments[0].innerHTML", drawing)
+    before = drawn(browser)
     menu = browser.find_element("css selector", "select[name='chosen_protocol']")
     options = menu.find_elements("css selector", "option")
     assert {option.text for option in options} == {"sgd", "frozen", "sgd_reordered"}
     next(option for option in options if not option.is_selected()).click()
-    drawing = browser.find_element("css selector", "svg.marks")
-    assert browser.execute_script("return arguments[0].innerHTML", drawing) != before
+    # It is drawn again some time after the click.
+    waiting.WebDriverWait(browser, 30).until(lambda _: drawn(browser) != before)
     assert problems(browser) == []
