@@ -12,6 +12,7 @@ import gradatlas
 from gradatlas.cli import main
 from tests.workflow.smallest import run
 
+pytestmark = pytest.mark.slow
 SHARD = "gradients/sgd/epoch1/batch5/trials0-5.h5"
 
 
