@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from gradatlas.configuration import check_file
+from gradatlas.core.configuration import check_file
 from snakemake.utils import min_version
 
 min_version("9.27")

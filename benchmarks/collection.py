@@ -31,13 +31,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gradatlas import engine
-from gradatlas.checkpoint import save_checkpoint
-from gradatlas.configuration import Training
-from gradatlas.data import Split, load_train
-from gradatlas.model import Architecture, initial_parameters
-from gradatlas.sampling import trial_samples
-from gradatlas.trials import Measurement, TrialGradients, batches
+from gradatlas.collect.engines import prepare as engine
+from gradatlas.collect.trial import Measurement, TrialGradients, batches
+from gradatlas.core.configuration import Training
+from gradatlas.core.random import trial_samples
+from gradatlas.data.idx import Split, load_train
+from gradatlas.models.perceptron import Architecture, initial_parameters
+from gradatlas.train.checkpoint import save_checkpoint
 
 ROOT = Path(__file__).parents[1]
 BATCH_SIZES = [1, 2, 3, 4, 5, 6, 7, 8, 16, 32, 64, 128, 256, 512, 1024]
@@ -152,7 +152,7 @@ def measure_sgemm() -> float:
 
 def measure_accuracy(batch_size: int, trials: int) -> tuple[list[float], list[float]]:
     """Relative error of S against float64, of the engine and of float32 autograd, per trial."""
-    from gradatlas.protocols import run_trial
+    from gradatlas.collect.reference import run_trial
 
     single = Measurement(_Process.weights, "sgd", RATE, batch_size, "last.weight")
     double = replace(single, weights={n: w.astype(np.float64) for n, w in _Process.weights.items()})
@@ -207,7 +207,7 @@ def _per_sample_vmap() -> Callable[[NDArray[np.uint32]], Any]:
     from torch.func import grad, vmap
     from torch.nn.functional import cross_entropy
 
-    from gradatlas.model import logits
+    from gradatlas.models.perceptron import logits
 
     weights = {name: torch.tensor(value) for name, value in _Process.weights.items()}
 
@@ -308,7 +308,7 @@ def engine_gflop(batch_size: int, inputs: int) -> float:
 
 def checkpoint(epochs: int) -> Weights:
     """The default model after some epochs of the default training."""
-    from gradatlas.training import train
+    from gradatlas.train.loop import train
 
     data = load_train(ROOT / "resources" / "mnist")
     few = Split(data.inputs[:10], data.labels[:10])
@@ -358,9 +358,9 @@ def job_peak_memory(weights: Weights) -> float:
         save_checkpoint(start, weights, {})
         work = f"""
 from pathlib import Path
-from gradatlas.collection import collect
-from gradatlas.configuration import Collection
-from gradatlas.sharding import TrialRange
+from gradatlas.collect.shard import collect
+from gradatlas.core.configuration import Collection
+from gradatlas.core.sharding import TrialRange
 settings = Collection(0, 0, "MNIST", ({HIDDEN},), 1024, {RATE}, 0.0, "last.weight", "sgd", "sgd",
                       {RATE}, {SAMPLES}, None)
 collect(Path({folder!r}, "shard.h5"), settings, epoch=0, batch_size=1, trials=TrialRange(0, 99),

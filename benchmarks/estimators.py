@@ -26,24 +26,24 @@ import numpy as np  # noqa: E402 - after the number of threads is set
 from numpy.typing import NDArray  # noqa: E402
 from scipy import integrate, special, stats  # noqa: E402
 
-import gradatlas.bootstrap as limits  # noqa: E402
+import gradatlas.statistics.bootstrap as limits  # noqa: E402
 from gradatlas.archive import ShardAttributes, create_shard, open_shards  # noqa: E402
-from gradatlas.bootstrap import (  # noqa: E402
+from gradatlas.core.sharding import TrialRange  # noqa: E402
+from gradatlas.statistics.batch_size import describe_batch_size  # noqa: E402
+from gradatlas.statistics.bootstrap import (  # noqa: E402
     Bootstrap,
     WeightedStatistic,
     bootstrap,
     of_means,
 )
-from gradatlas.covariance import signal_to_noise  # noqa: E402
-from gradatlas.jackknife import jackknife, slope_contrast  # noqa: E402
-from gradatlas.laws import relaxation_basis  # noqa: E402
-from gradatlas.moments import moments_of  # noqa: E402
-from gradatlas.norms import shape_statistics, weighted_l_ratios  # noqa: E402
-from gradatlas.readings import log_means_and_spreads  # noqa: E402
-from gradatlas.shape import shape_intervals  # noqa: E402
-from gradatlas.sharding import TrialRange  # noqa: E402
-from gradatlas.statistics import describe_batch_size  # noqa: E402
-from gradatlas.variance_sources import analyse_variance  # noqa: E402
+from gradatlas.statistics.covariance import signal_to_noise  # noqa: E402
+from gradatlas.statistics.jackknife import jackknife, slope_contrast  # noqa: E402
+from gradatlas.statistics.laws import relaxation_basis  # noqa: E402
+from gradatlas.statistics.moments import moments_of  # noqa: E402
+from gradatlas.statistics.norm_definitions import log_means_and_spreads  # noqa: E402
+from gradatlas.statistics.norms import shape_statistics, weighted_l_ratios  # noqa: E402
+from gradatlas.statistics.shape import shape_intervals  # noqa: E402
+from gradatlas.statistics.variance_components import analyse_variance  # noqa: E402
 
 Array = NDArray[np.float64]
 TRIALS, SHAPE = 1000, (10, 1024)

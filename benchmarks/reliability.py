@@ -38,8 +38,9 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import seed as hypothesis_seed
 from tqdm import tqdm
 
-from gradatlas.configuration import ConfigurationError, read_experiment
-from gradatlas.sharding import plan_shards
+from gradatlas.core.configuration import read_experiment
+from gradatlas.core.errors import InputError
+from gradatlas.core.sharding import plan_shards
 from tests.mutations import mutated
 from tests.workflow.smallest import ROOT, descendants, run, set_up, start
 
@@ -85,7 +86,7 @@ def _outcome(config: dict[str, Any]) -> str:
         experiment = read_experiment(config, SCHEMA)
         for protocol in experiment.protocols.values():
             plan_shards(protocol.trials, experiment.trials_per_job)
-    except ConfigurationError as error:
+    except InputError as error:
         return "refused in one sentence" if "\n" not in str(error) else "refused in several lines"
     except Exception as error:  # noqa: BLE001 - counting them is the purpose
         return f"traceback: {type(error).__name__}: {error}"

@@ -4,14 +4,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gradatlas.archive.atlas import build_atlas
-from gradatlas.jobs import job
+from gradatlas.core.job_log import job
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake
 
 with job(snakemake.log[0]):
     build_atlas(
-        Path(snakemake.output[0]),
+        Path(snakemake.output.atlas),
         [Path(shard) for shard in snakemake.input.shards],
         dict(zip(snakemake.params.epochs, map(Path, snakemake.input.checkpoints), strict=True)),
     )

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gradatlas.comparison import ComparisonFiles, compare_batch_sizes
-from gradatlas.jobs import job
+from gradatlas.core.job_log import job
+from gradatlas.statistics.comparison import ComparisonFiles, compare_batch_sizes
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake

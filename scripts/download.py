@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gradatlas.data import download
-from gradatlas.jobs import job
+from gradatlas.core.job_log import job
+from gradatlas.data.idx import download
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake

@@ -3,11 +3,11 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gradatlas.archive.exporting import export
-from gradatlas.jobs import job
+from gradatlas.archive.export import export
+from gradatlas.core.job_log import job
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake
 
 with job(snakemake.log[0]):
-    export(Path(snakemake.input.atlas), Path(snakemake.output[0]), progress=True)
+    export(Path(snakemake.input.atlas), Path(snakemake.output.export), progress=True)

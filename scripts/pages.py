@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gradatlas.core.job_log import job
 from gradatlas.figures.pages import write_pages
-from gradatlas.jobs import job
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake

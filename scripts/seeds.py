@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gradatlas.jobs import job
-from gradatlas.seeds import compare_seeds
+from gradatlas.core.job_log import job
+from gradatlas.statistics.seeds import compare_seeds
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake

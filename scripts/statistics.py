@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gradatlas.jobs import job
-from gradatlas.statistics import describe_batch_size
+from gradatlas.core.job_log import job
+from gradatlas.statistics.batch_size import describe_batch_size
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake

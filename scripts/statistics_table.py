@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gradatlas.jobs import job
-from gradatlas.tables import gather
+from gradatlas.core.job_log import job
+from gradatlas.statistics.tables import gather
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake

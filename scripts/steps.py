@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gradatlas.configuration import Collection
-from gradatlas.jobs import job
-from gradatlas.steps import trace_steps
+from gradatlas.collect.trajectory import trace_steps
+from gradatlas.core.job_log import job
+from gradatlas.core.settings import from_mapping
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 with job(snakemake.log[0]):
     trace_steps(
         Path(snakemake.output[0]),
-        Collection(**snakemake.params.collection),
+        from_mapping(snakemake.params.settings),
         snakemake.params.batch_sizes,
         dict(zip(snakemake.params.epochs, map(Path, snakemake.input.checkpoints), strict=True)),
         Path(snakemake.params.data),

@@ -3,21 +3,20 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gradatlas.configuration import Training
-from gradatlas.jobs import job
-from gradatlas.training import run
+from gradatlas.core.job_log import job
+from gradatlas.core.settings import Training
+from gradatlas.train.loop import run
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake
 
 with job(snakemake.log[0]):
-    settings = Training(**snakemake.params.training)
     run(
         Path(snakemake.params.data),
-        dict(zip(settings.checkpoints, map(Path, snakemake.output.checkpoints), strict=True)),
+        dict(zip(snakemake.params.epochs, map(Path, snakemake.output.checkpoints), strict=True)),
         Path(snakemake.output.table),
         hidden=tuple(snakemake.params.hidden),
-        settings=settings,
+        settings=Training(**snakemake.params.training),
         seed=snakemake.params.seed,
         device=snakemake.config["device"],
         threads=snakemake.threads,

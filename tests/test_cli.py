@@ -12,7 +12,7 @@ import pytest
 
 from gradatlas import archive
 from gradatlas.cli import main
-from gradatlas.sharding import TrialRange
+from gradatlas.core.sharding import TrialRange
 from tests.archive.examples import flip, shard_path, write_atlas, write_shard
 
 

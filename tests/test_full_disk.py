@@ -12,16 +12,16 @@ import numpy as np
 import pytest
 
 from gradatlas import archive
-from gradatlas.checkpoint import save_checkpoint
 from gradatlas.cli import main
+from gradatlas.core.provenance import file_digest
 from gradatlas.figures.detail import draw_details
 from gradatlas.figures.pages import write_pages
-from gradatlas.provenance import file_digest
-from gradatlas.statistics import describe_batch_size
-from gradatlas.tables import gather
+from gradatlas.statistics.batch_size import describe_batch_size
+from gradatlas.statistics.tables import gather
+from gradatlas.train.checkpoint import save_checkpoint
 from tests import figure_tables as made_up
 from tests.archive.examples import write_shard
-from tests.synthetic import draw, write_shards
+from tests.statistics.synthetic import draw, write_shards
 
 SOURCES = "sources"
 

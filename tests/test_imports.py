@@ -16,7 +16,11 @@ MODULES = {
     ".".join(path.relative_to(SOURCE).with_suffix("").parts).removesuffix(".__init__"): path
     for path in SOURCE.rglob("*.py")
 }
-WITH_TORCH = {"gradatlas.protocols", "gradatlas.training", "gradatlas.engine.layered"}
+WITH_TORCH = {
+    "gradatlas.collect.reference",
+    "gradatlas.train.loop",
+    "gradatlas.collect.engines.mlp_batched",
+}
 CODE_LIST = re.compile(r"(?:\bcode=|_CODE = )code(\(.*?\))", re.DOTALL)
 
 

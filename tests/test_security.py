@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from gradatlas.configuration import ConfigurationError, read_experiment
+from gradatlas.core.configuration import read_experiment
+from gradatlas.core.errors import InputError
 
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted(
@@ -127,5 +128,5 @@ def test_no_text_of_the_configuration_leads_out_of_the_results(
     config = yaml.safe_load((ROOT / "config.yaml").read_text())
     config[section][key] = value
 
-    with pytest.raises(ConfigurationError, match="expected"):
+    with pytest.raises(InputError, match="expected"):
         read_experiment(config, ROOT / "workflow" / "schemas" / "config.schema.yaml")

@@ -1,16 +1,10 @@
-"""Gradient Atlas: how the stochastic gradient depends on batch size, every tensor kept."""
+"""Gradient Atlas: how the stochastic gradient depends on batch size, every tensor kept.
 
-import os
-from typing import TYPE_CHECKING
+The folders stand in the order in which data flow: ``core``, ``data``, ``models``, ``train``,
+``collect``, ``archive``, ``statistics``, ``figures``. ``planning`` is what the workflow asks before
+it starts a job, ``cli`` the command line. ``docs/architecture.md`` follows one trial through them.
+"""
 
-if TYPE_CHECKING:
-    from gradatlas.archive import Archive
+from gradatlas.archive.read import open  # noqa: A004 - gradatlas.open(path) reads well
 
 __all__ = ["open"]
-
-
-def open(path: str | os.PathLike[str]) -> "Archive":  # noqa: A001 - gradatlas.open(path) reads well
-    """Open a shard, an atlas or an export; see ``gradatlas.archive.open``."""
-    from gradatlas import archive
-
-    return archive.open(path)

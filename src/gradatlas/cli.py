@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from gradatlas import archive
 from gradatlas.archive import Archive, Selection
-from gradatlas.errors import InputError
+from gradatlas.core.errors import InputError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -78,7 +78,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _info(options: argparse.Namespace) -> int:
     opened = archive.open(options.file)
-    print(json.dumps(_facts(opened), indent=2) if options.json else _table(opened))
+    print(json.dumps(_facts(opened), indent=2, default=str) if options.json else _table(opened))
     return 0
 
 
@@ -86,8 +86,9 @@ def _verify(options: argparse.Namespace) -> int:
     findings = archive.verify(options.file, progress=sys.stderr.isatty())
     for finding in findings:
         print(finding.what)
-    print(f"{options.file}: {_count(len(findings))}")
-    return 1 if findings else 0
+    damaged = sum(finding.is_damage for finding in findings)
+    print(f"{options.file}: {_count(damaged)}")
+    return 1 if damaged else 0
 
 
 def _count(findings: int) -> str:
@@ -125,7 +126,7 @@ def _selection_facts(selection: Selection) -> dict[str, Any]:
         **selection.attributes,
         "first_trial": selection.first,
         "last_trial": selection.last,
-        "batches_per_trial": selection.batches_per_trial,
+        "batches_per_trial": selection.settings.batches_per_trial,
         "shape": selection.shape,
     }
 
@@ -147,8 +148,7 @@ def _table(opened: Archive) -> str:
 
 def _row(opened: Archive, selection: Selection) -> dict[str, object]:
     tensors = 4 * math.prod(selection.shape) * len(selection.trials)
-    key = (selection.protocol, selection.epoch, selection.batch_size)
-    shards = sum((s.protocol, s.epoch, s.batch_size) == key for s in opened.sources)
+    shards = sum(source.settings == selection.settings for source in opened.sources)
     return {
         "protocol": selection.protocol,
         "epoch": selection.epoch,

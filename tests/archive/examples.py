@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from gradatlas import archive
 from gradatlas.archive import ShardAttributes
-from gradatlas.provenance import file_digest
-from gradatlas.sharding import TrialRange
+from gradatlas.core.provenance import file_digest
+from gradatlas.core.sharding import TrialRange
 
 TENSOR = (3, 8)
 SAMPLES = 16

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from gradatlas import archive
-from gradatlas.archive import ArchiveError
-from gradatlas.sharding import TrialRange
+from gradatlas.core.errors import InputError
+from gradatlas.core.sharding import TrialRange
 from tests.archive.examples import (
     flip,
     make_trials,
@@ -106,10 +106,10 @@ def test_mixed_provenance_is_refused(
     foreign = archive.open(shards[1]).select().attributes
     known = {"checkpoint_sha256": foreign["checkpoint_sha256"]}
     write_shard(shards[1], 7, 11, **(known | changes))  # type: ignore[arg-type]
-    with pytest.raises(ArchiveError, match=sentence):
+    with pytest.raises(InputError, match=sentence):
         archive.build_atlas(tmp_path / "gradients.h5", shards, checkpoints)
     assert not (tmp_path / "gradients.h5").exists()
-    with pytest.raises(ArchiveError, match=sentence):
+    with pytest.raises(InputError, match=sentence):
         archive.open_shards(shards)
 
 
@@ -126,14 +126,14 @@ def test_other_code_and_versions_are_not_mixed_provenance(tmp_path: Path) -> Non
 def test_another_checkpoint_is_refused(tmp_path: Path) -> None:
     shards, checkpoints = write_results(tmp_path)
     checkpoints[30].write_bytes(b"other weights")
-    with pytest.raises(ArchiveError, match=r"was not collected from .*epoch30\.safetensors"):
+    with pytest.raises(InputError, match=r"was not collected from .*epoch30\.safetensors"):
         archive.build_atlas(tmp_path / "gradients.h5", shards, checkpoints)
 
 
 def test_a_checkpoint_that_is_not_given(tmp_path: Path) -> None:
     shards, checkpoints = write_results(tmp_path)
     del checkpoints[30]
-    with pytest.raises(ArchiveError, match="needs the checkpoint of epoch 30, none is given"):
+    with pytest.raises(InputError, match="needs the checkpoint of epoch 30, none is given"):
         archive.build_atlas(tmp_path / "gradients.h5", shards, checkpoints)
 
 
@@ -154,19 +154,19 @@ def test_trials_that_are_missing_or_there_twice(
         path = shard_path(tmp_path, "sgd", 2, 8, trials)
         write_shard(path, trials.first, trials.last, batch_size=8, checkpoint_sha256=sha256)
         shards.append(path)
-    with pytest.raises(ArchiveError, match=sentence):
+    with pytest.raises(InputError, match=sentence):
         archive.build_atlas(tmp_path / "gradients.h5", shards, checkpoints)
 
 
 def test_a_shard_outside_the_folder(tmp_path: Path) -> None:
     shards, checkpoints = write_results(tmp_path)
     (tmp_path / "elsewhere").mkdir()
-    with pytest.raises(ArchiveError, match=r"lies outside .*elsewhere, the folder of the atlas"):
+    with pytest.raises(InputError, match=r"lies outside .*elsewhere, the folder of the atlas"):
         archive.build_atlas(tmp_path / "elsewhere" / "gradients.h5", shards, checkpoints)
 
 
 def test_an_atlas_without_shards(tmp_path: Path) -> None:
-    with pytest.raises(ArchiveError, match="no shards were given"):
+    with pytest.raises(InputError, match="no shards were given"):
         archive.build_atlas(tmp_path / "gradients.h5", [], {})
 
 
@@ -197,10 +197,10 @@ def flip_an_attribute(path: Path) -> None:
     ("damage", "error", "sentence"),
     [
         (delete, FileNotFoundError, "is missing, but .* needs it for trials 0-6"),
-        (truncate, ArchiveError, "has no seal at its end: it is truncated"),
-        (swap, ArchiveError, "is not the shard that .* it holds protocol sgd, epoch 2, batch_size"),
-        (replace_by_foreign, ArchiveError, "is not the shard that .* seed 1"),
-        (flip_an_attribute, ArchiveError, "is damaged: its structure is not as it was written"),
+        (truncate, InputError, "has no seal at its end: it is truncated"),
+        (swap, InputError, "is not the shard that .* it holds protocol sgd, epoch 2, batch_size"),
+        (replace_by_foreign, InputError, "is not the shard that .* seed 1"),
+        (flip_an_attribute, InputError, "is damaged: its structure is not as it was written"),
     ],
 )
 def test_a_source_that_is_not_what_it_was(
@@ -236,7 +236,7 @@ def test_an_atlas_is_found_through_a_symbolic_link(tmp_path: Path) -> None:
 def test_a_source_that_lies_outside_is_refused(tmp_path: Path) -> None:
     atlas = write_atlas(tmp_path / "results")
     source = archive.open(atlas).sources[0]
-    with pytest.raises(ArchiveError, match="lies outside"):
+    with pytest.raises(InputError, match="lies outside"):
         archive.sources.check_source(atlas, replace(source, path="../secret.h5"))
 
 
@@ -275,6 +275,6 @@ def test_an_atlas_does_not_replace_what_it_is_made_of(tmp_path: Path) -> None:
     shards, checkpoints = write_results(tmp_path)
     for target in (shards[0], checkpoints[2]):
         content = target.read_bytes()
-        with pytest.raises(ArchiveError, match="is one of the files to be read"):
+        with pytest.raises(InputError, match="is one of the files to be read"):
             archive.build_atlas(target, shards, checkpoints)
         assert target.read_bytes() == content

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from gradatlas import archive
-from gradatlas.sharding import TrialRange
+from gradatlas.core.sharding import TrialRange
 from tests.archive.examples import make_trials, write_results, write_shard
 
 DOCUMENTATION = Path(__file__).parents[2] / "docs"

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from gradatlas import archive
-from gradatlas.archive import ArchiveError
-from gradatlas.sharding import TrialRange
+from gradatlas.core.errors import InputError
+from gradatlas.core.sharding import TrialRange
 from tests.archive.examples import flip, make_trials, shard_path, write_atlas, write_shard
 
 
@@ -92,7 +92,7 @@ def test_tensors_of_any_size(tmp_path: Path, shape: tuple[int, ...]) -> None:
 
 def test_nothing_that_fits(tmp_path: Path, atlas: Path) -> None:
     with pytest.raises(
-        ArchiveError,
+        InputError,
         match="protocol sgd, batch_size 3, expected of: protocol frozen, sgd; batch_size 1, 4",
     ):
         archive.export(atlas, tmp_path / "part.h5", protocol="sgd", batch_size=3)
@@ -103,7 +103,7 @@ def test_an_archive_is_not_overwritten_by_its_export(tmp_path: Path, atlas: Path
     os.link(shard, tmp_path / "same.h5")
     checkpoint = atlas.parent / "checkpoints" / "epoch2.safetensors"
     for target in (atlas, shard, tmp_path / "same.h5", checkpoint):
-        with pytest.raises(ArchiveError, match="is one of the files to be read"):
+        with pytest.raises(InputError, match="is one of the files to be read"):
             archive.export(atlas, target)
     assert archive.verify(atlas) == []
 
@@ -120,6 +120,6 @@ def test_damage_is_not_exported(tmp_path: Path, atlas: Path) -> None:
     with h5py.File(shard) as file:
         offset = file["gradient"].id.get_chunk_info(0).byte_offset
     flip(shard, offset + 100)
-    with pytest.raises(ArchiveError, match=r"trials0-6\.h5 is damaged: gradient of trial 1 "):
+    with pytest.raises(InputError, match=r"trials0-6\.h5 is damaged: gradient of trial 1 "):
         archive.export(atlas, tmp_path / "export.h5")
     assert not list(tmp_path.glob("*export*"))

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from gradatlas import archive
-from gradatlas.sharding import TrialRange
+from gradatlas.core.sharding import TrialRange
 from tests.archive.examples import ATTRIBUTES, make_trials
 
 SHAPE = (10, 256)

@@ -19,10 +19,11 @@ from numpy.typing import NDArray
 
 import gradatlas
 from gradatlas import archive
-from gradatlas.archive import Archive, ArchiveError, Selection
+from gradatlas.archive import Archive, Selection
 from gradatlas.archive.atomic import create_file
-from gradatlas.provenance import file_digest
-from gradatlas.sharding import TrialRange
+from gradatlas.core.errors import InputError
+from gradatlas.core.provenance import file_digest
+from gradatlas.core.sharding import TrialRange
 from tests.archive.examples import (
     SCALARS,
     make_trials,
@@ -93,7 +94,7 @@ def test_trials(selection: Selection, expected: Mapping[str, NDArray[Any]]) -> N
 
 @pytest.mark.parametrize("trial", [-1, 12])
 def test_a_trial_that_is_not_there(selection: Selection, trial: int) -> None:
-    with pytest.raises(ArchiveError, match=f"there is no trial {trial}, expected one of 0 to 11"):
+    with pytest.raises(InputError, match=f"there is no trial {trial}, expected one of 0 to 11"):
         selection.gradient(trial)
 
 
@@ -170,7 +171,7 @@ def test_dataframe(opened: Archive, expected: Mapping[str, NDArray[Any]]) -> Non
     ],
 )
 def test_what_is_not_there(opened: Archive, wanted: dict[str, Any], sentence: str) -> None:
-    with pytest.raises(ArchiveError, match=sentence):
+    with pytest.raises(InputError, match=sentence):
         opened.select(**wanted)
 
 
@@ -185,12 +186,12 @@ def test_a_shard_opens_like_an_atlas(folder: Path, expected: Mapping[str, NDArra
 
 
 def test_no_shards_to_open() -> None:
-    with pytest.raises(ArchiveError, match="no shards were given"):
+    with pytest.raises(InputError, match="no shards were given"):
         archive.open_shards([])
 
 
 def test_an_atlas_is_not_a_shard(folder: Path) -> None:
-    with pytest.raises(ArchiveError, match=r"gradients\.h5 is an atlas, expected a shard"):
+    with pytest.raises(InputError, match=r"gradients\.h5 is an atlas, expected a shard"):
         archive.open_shards([folder / "gradients.h5"])
 
 
@@ -270,13 +271,11 @@ def test_a_large_shard_by_small_integers(tmp_path: Path) -> None:
 
 
 def test_what_is_not_there_is_named(selection: Selection, opened: Archive) -> None:
-    with pytest.raises(ArchiveError, match="no dataset 'nonsense', expected one of: gradient, "):
+    with pytest.raises(InputError, match="no dataset 'nonsense', expected one of: gradient, "):
         selection.rows("nonsense", 0, 1)
-    with pytest.raises(ArchiveError, match="trials 5 to 3: expected the first number not above"):
+    with pytest.raises(InputError, match="trials 5 to 3: expected the first number not above"):
         selection.rows("gradient", 5, 3)
-    with pytest.raises(
-        ArchiveError, match=r"no attribute 'protocoll' in .*expected one of: batch_"
-    ):
+    with pytest.raises(InputError, match=r"no attribute 'protocoll' in .*expected one of: batch_"):
         opened.matching(protocoll="sgd")
 
 
@@ -305,7 +304,7 @@ def test_a_file_in_the_place_of_another_is_not_read(tmp_path: Path, kind: str, n
     other = tmp_path / "other.h5"
     write_shard(other, 0, 6, key=99)
     other.replace(replaced)
-    with pytest.raises(ArchiveError, match="has changed since it was opened; open it again"):
+    with pytest.raises(InputError, match="has changed since it was opened; open it again"):
         stored.rows(name, 0, 3)
 
 

@@ -10,8 +10,8 @@ import h5py
 import pytest
 
 from gradatlas import archive
-from gradatlas.archive import ArchiveError
 from gradatlas.archive.seal import payload_extents
+from gradatlas.core.errors import InputError
 from tests.archive.examples import flip, write_atlas, write_shard
 
 
@@ -30,7 +30,7 @@ def test_every_byte_outside_the_payload_is_sealed(shard: Path) -> None:
     }
     for offset in sorted(structure)[:: len(structure) // 300]:
         flip(shard, offset)
-        with pytest.raises(ArchiveError, match=r"shard\.h5 "):
+        with pytest.raises(InputError, match=r"shard\.h5 "):
             archive.open(shard)
         shard.write_bytes(content)
     archive.open(shard)
@@ -54,7 +54,7 @@ def test_payload_is_the_chunks_of_the_large_datasets(shard: Path) -> None:
 def test_a_truncated_file(shard: Path, kept: float) -> None:
     size = shard.stat().st_size
     os.truncate(shard, int(size * kept))
-    with pytest.raises(ArchiveError, match=r"shard\.h5 (has no seal|is not an HDF5 file)"):
+    with pytest.raises(InputError, match=r"shard\.h5 (has no seal|is not an HDF5 file)"):
         archive.open(shard)
 
 
@@ -62,34 +62,34 @@ def test_one_byte_less_and_one_byte_more(shard: Path) -> None:
     content = shard.read_bytes()
     for changed in (content[:-1], content + b"\0"):
         shard.write_bytes(changed)
-        with pytest.raises(ArchiveError, match="has no seal at its end"):
+        with pytest.raises(InputError, match="has no seal at its end"):
             archive.open(shard)
 
 
 def test_a_file_that_is_not_hdf5(tmp_path: Path) -> None:
     (tmp_path / "notes.h5").write_text("These are notes.")
-    with pytest.raises(ArchiveError, match=r"notes\.h5 is not an HDF5 file; expected a shard"):
+    with pytest.raises(InputError, match=r"notes\.h5 is not an HDF5 file; expected a shard"):
         archive.open(tmp_path / "notes.h5")
 
 
 def test_an_hdf5_file_of_another_program(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "other.h5", "w") as file:
         file["data"] = [1, 2, 3]
-    with pytest.raises(ArchiveError, match=r"other\.h5 has no seal.*no file of Gradient Atlas"):
+    with pytest.raises(InputError, match=r"other\.h5 has no seal.*no file of Gradient Atlas"):
         archive.open(tmp_path / "other.h5")
 
 
 def test_a_newer_format_version(shard: Path) -> None:
     with h5py.File(shard, "r+") as file:
         file.attrs["format_version"] = 2
-    with pytest.raises(ArchiveError, match="has format version 2, expected at most 1; update"):
+    with pytest.raises(InputError, match="has format version 2, expected at most 1; update"):
         archive.open(shard)
 
 
 def test_a_file_that_was_edited(shard: Path) -> None:
     with h5py.File(shard, "r+") as file:
         file.attrs["seed"] = 1
-    with pytest.raises(ArchiveError, match="has no seal at its end"):
+    with pytest.raises(InputError, match="has no seal at its end"):
         archive.open(shard)
 
 
@@ -126,6 +126,6 @@ def test_an_atlas_is_sealed_as_a_whole(tmp_path: Path) -> None:
     content = atlas.read_bytes()
     for offset in range(8, len(content), len(content) // 100):
         flip(atlas, offset)
-        with pytest.raises(ArchiveError, match=r"gradients\.h5 "):
+        with pytest.raises(InputError, match=r"gradients\.h5 "):
             archive.open(atlas)
         atlas.write_bytes(content)

@@ -13,9 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gradatlas import archive
-from gradatlas.archive import ArchiveError
 from gradatlas.archive.layout import CHUNK_BYTES, chunks
-from gradatlas.sharding import TrialRange
+from gradatlas.core.errors import InputError
+from gradatlas.core.sharding import TrialRange
 from tests.archive.examples import ATTRIBUTES, SAMPLES, SCALARS, TENSOR, make_trials, write_shard
 
 
@@ -145,7 +145,7 @@ def append_some(path: Path, count: int, **changed: Any) -> None:
 def test_what_does_not_fit_is_refused_and_nothing_is_left(
     tmp_path: Path, count: int, changed: dict[str, Any], sentence: str
 ) -> None:
-    with pytest.raises(ArchiveError, match=sentence):
+    with pytest.raises(InputError, match=sentence):
         append_some(tmp_path / "shard.h5", count, **changed)
     assert list(tmp_path.iterdir()) == []
 

@@ -11,7 +11,7 @@ from typing import IO, Any
 import numpy as np
 import yaml
 
-from tests.test_data import TEST_IMAGES, TEST_LABELS, TRAIN_IMAGES, TRAIN_LABELS, write
+from tests.data.test_idx import TEST_IMAGES, TEST_LABELS, TRAIN_IMAGES, TRAIN_LABELS, write
 
 ROOT = Path(__file__).parents[2]
 

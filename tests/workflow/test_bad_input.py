@@ -8,7 +8,7 @@ import pytest
 import yaml
 from safetensors.numpy import load_file, save_file
 
-from tests.test_data import TEST_LABELS, TRAIN_IMAGES, write
+from tests.data.test_idx import TEST_LABELS, TRAIN_IMAGES, write
 from tests.workflow.smallest import EXPERIMENT, run, set_up
 
 CHECKPOINT = "results/checkpoints/epoch1.safetensors"

@@ -10,9 +10,10 @@ localrules:
 rule atlas:
     input:
         shards=all_shards,
-        checkpoints=[checkpoint(epoch) for epoch in experiment.training.checkpoints],
+        checkpoints=CHECKPOINTS,
     output:
-        "<results>/gradients.h5",
+        atlas="<results>/gradients.h5",
+        digest="<results>/gradients.h5.sha256",
     log:
         "<results>/logs/atlas.log",
     benchmark:
@@ -20,32 +21,19 @@ rule atlas:
     conda:
         "../../environment.yml"
     params:
-        code=code(
-            "atlas",
-            "archive.atlas",
-            "archive.atomic",
-            "archive.errors",
-            "archive.groups",
-            "archive.layout",
-            "archive.seal",
-            "archive.sources",
-            "errors",
-            "jobs",
-            "provenance",
-            "replacing",
-            "sharding",
-        ),
-        epochs=experiment.training.checkpoints,
+        code=code("atlas"),
+        epochs=experiment.checkpoints,
     script:
         "../../scripts/atlas.py"
 
 
 rule export_archive:
     input:
-        atlas=rules.atlas.output[0],
+        atlas=rules.atlas.output.atlas,
         shards=all_shards,
     output:
-        "<results>/gradients_export.h5",
+        export="<results>/gradients_export.h5",
+        digest="<results>/gradients_export.h5.sha256",
     log:
         "<results>/logs/export.log",
     benchmark:
@@ -53,28 +41,7 @@ rule export_archive:
     conda:
         "../../environment.yml"
     params:
-        code=code(
-            "export",
-            "archive.atomic",
-            "archive.checksums",
-            "archive.chunks",
-            "archive.errors",
-            "archive.exporting",
-            "archive.groups",
-            "archive.layout",
-            "archive.lazy",
-            "archive.reading",
-            "archive.seal",
-            "archive.segment",
-            "archive.selection",
-            "archive.sources",
-            "archive.sums",
-            "compiling",
-            "errors",
-            "jobs",
-            "replacing",
-            "sharding",
-        ),
+        code=code("export"),
     script:
         "../../scripts/export.py"
 

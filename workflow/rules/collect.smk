@@ -1,14 +1,26 @@
 """Trials through the engine: one job a shard."""
 
-from dataclasses import asdict
+
+def start(wildcards):
+    """The checkpoint a shard starts from, ancient once it is what this experiment makes.
+
+    Training runs again for a further checkpoint; that must not recollect from the others. Only a
+    shard that is there gets an ancient input: when training runs, Snakemake passes over the jobs
+    behind an ancient one, even those whose output is missing.
+    """
+    path = f"{results(wildcards)}/checkpoints/epoch{wildcards.epoch}.safetensors"
+    shard = rules.collect.output.shard.format(**wildcards)
+    kept = planning.is_kept(Path(path), Path(shard), training_digest(wildcards))
+    return ancient(path) if kept else path
 
 
 rule collect:
     input:
-        checkpoint=checkpoint_input,
+        checkpoint=start,
         data=DATA_FILES,
     output:
-        "<results>/gradients/{protocol}/epoch{epoch}/batch{batch_size}/trials{first}-{last}.h5",
+        shard="<results>/gradients/{protocol}/epoch{epoch}/batch{batch_size}/trials{first}-{last}.h5",
+        digest="<results>/gradients/{protocol}/epoch{epoch}/batch{batch_size}/trials{first}-{last}.h5.sha256",
     log:
         "<results>/logs/collect/{protocol}/epoch{epoch}/batch{batch_size}/trials{first}-{last}.log",
     benchmark:
@@ -19,39 +31,9 @@ rule collect:
     resources:
         gpu=GPUS,
     params:
-        code=code(
-            "collect",
-            "archive.atomic",
-            "archive.checksums",
-            "archive.chunks",
-            "archive.errors",
-            "archive.layout",
-            "archive.seal",
-            "archive.shard",
-            "archive.sums",
-            "checkpoint",
-            "collection",
-            "compiling",
-            "configuration",
-            "data",
-            "device",
-            "engine",
-            "engine.factors",
-            "engine.layered",
-            "engine.one_hidden_layer",
-            "errors",
-            "jobs",
-            "model",
-            "provenance",
-            "replacing",
-            "sampling",
-            "sharding",
-            "trials",
-        ),
-        training_code=TRAINING_CODE,
-        collection=lambda wildcards: asdict(
-            experiment.collection(wildcards.protocol, training_seed(wildcards))
-        ),
+        code=code("collect"),
+        training_code=code("train"),
+        settings=settings,
         data=DATA,
     script:
         "../../scripts/collect.py"

@@ -1,16 +1,11 @@
 """From tables to figures and pages, and what the report says about them."""
 
-from dataclasses import asdict
-
 
 report: "../report/workflow.rst"
 
 
-STYLE = Path(workflow.basedir, "src/gradatlas/gradatlas.mplstyle")
+STYLE = Path(workflow.basedir, "src/gradatlas/figures/house.mplstyle")
 
-
-ROLES = protocol_roles()
-MAIN_PROTOCOL = experiment.protocols[ROLES["main"]]
 
 SUMMARY_FIGURES = [
     *figure("norm_vs_batch_size", "1 Gradient norm", "Norm against batch size"),
@@ -22,7 +17,7 @@ SUMMARY_FIGURES = [
     *figure("claims", "5 Verdicts", "The article's claims"),
     *figure("training", "6 Training", "Loss and accuracy"),
 ]
-if MAIN_PROTOCOL.update == "sgd":
+if MAIN_PROTOCOL.update.moves:
     SUMMARY_FIGURES += figure("scaling_laws", "1 Gradient norm", "Laws and residuals")
 if ROLES["reordered"]:
     SUMMARY_FIGURES += figure("variance_sources", "4 Sources", "Samples or order")
@@ -39,7 +34,7 @@ DETAIL_FIGURES = [
 
 rule steps:
     input:
-        checkpoints=[checkpoint(epoch) for epoch in experiment.training.checkpoints],
+        checkpoints=CHECKPOINTS,
         data=DATA_FILES,
     output:
         "<results>/steps.csv",
@@ -51,30 +46,10 @@ rule steps:
         "../../environment.yml"
     threads: 1
     params:
-        code=code(
-            "steps",
-            "checkpoint",
-            "compiling",
-            "configuration",
-            "data",
-            "engine",
-            "engine.factors",
-            "engine.layered",
-            "engine.one_hidden_layer",
-            "errors",
-            "jobs",
-            "model",
-            "provenance",
-            "replacing",
-            "sampling",
-            "steps",
-            "trials",
-        ),
-        collection=lambda wildcards: asdict(
-            experiment.collection(MAIN_PROTOCOL.name, training_seed(wildcards))
-        ),
+        code=code("steps"),
+        settings=settings,
         batch_sizes=MAIN_PROTOCOL.batch_sizes,
-        epochs=experiment.training.checkpoints,
+        epochs=experiment.checkpoints,
         data=DATA,
     script:
         "../../scripts/steps.py"
@@ -99,28 +74,7 @@ rule figures:
         "../../environment.yml"
     threads: 1
     params:
-        code=code(
-            "figures",
-            "archive.layout",
-            "description",
-            "errors",
-            "figures.claims",
-            "figures.curves",
-            "figures.direction",
-            "figures.laws",
-            "figures.norm",
-            "figures.reading",
-            "figures.shape",
-            "figures.sources",
-            "figures.style",
-            "figures.summary",
-            "figures.training",
-            "figures.trials",
-            "jobs",
-            "provenance",
-            "replacing",
-            "sharding",
-        ),
+        code=code("figures"),
         tables=[
             *("statistics", "training", "law_curves"),
             *("variance_sources", "noise_scale", "claims"),
@@ -133,11 +87,7 @@ rule figures:
 
 rule detail_figures:
     input:
-        maps=[
-            f"<results>/statistics/{MAIN_PROTOCOL.name}/epoch{epoch}/batch{batch_size}.h5"
-            for epoch in experiment.training.checkpoints
-            for batch_size in MAIN_PROTOCOL.batch_sizes
-        ],
+        maps=statistics_files("h5", MAIN_PROTOCOL.name),
         steps="<results>/steps.csv",
         style=STYLE,
     output:
@@ -150,24 +100,7 @@ rule detail_figures:
         "../../environment.yml"
     threads: 1
     params:
-        code=code(
-            "detail_figures",
-            "archive.layout",
-            "description",
-            "errors",
-            "figures.curves",
-            "figures.detail",
-            "figures.reading",
-            "figures.shape",
-            "figures.steps",
-            "figures.style",
-            "figures.trials",
-            "figures.weights",
-            "jobs",
-            "provenance",
-            "replacing",
-            "sharding",
-        ),
+        code=code("detail_figures"),
     script:
         "../../scripts/detail_figures.py"
 
@@ -175,10 +108,7 @@ rule detail_figures:
 rule pages:
     input:
         statistics="<results>/statistics.csv",
-        maps=[
-            f"<results>/statistics/{protocol}/epoch{epoch}/batch{batch_size}.h5"
-            for protocol, epoch, batch_size in grid()
-        ],
+        maps=statistics_files("h5"),
     output:
         norm=report(
             "<results>/figures/norm_vs_batch_size.html",
@@ -200,18 +130,6 @@ rule pages:
         "../../environment.yml"
     threads: 1
     params:
-        code=code(
-            "pages",
-            "archive.layout",
-            "description",
-            "errors",
-            "figures.pages",
-            "figures.reading",
-            "figures.style",
-            "jobs",
-            "provenance",
-            "replacing",
-            "sharding",
-        ),
+        code=code("pages"),
     script:
         "../../scripts/pages.py"

@@ -5,9 +5,17 @@ localrules:
     statistics_table,
 
 
+def largest_batch_shards(wildcards):
+    """Shards of the largest batch size, which every other one is compared with."""
+    largest = experiment.protocols[wildcards.protocol].batch_sizes[-1]
+    return shards(wildcards, wildcards.protocol, wildcards.epoch, largest)
+
+
 rule statistics:
     input:
-        shards=batch_size_shards,
+        shards=lambda wildcards: shards(
+            wildcards, wildcards.protocol, wildcards.epoch, wildcards.batch_size
+        ),
         largest_batch_shards=largest_batch_shards,
     output:
         row="<results>/statistics/{protocol}/epoch{epoch}/batch{batch_size}.json",
@@ -20,35 +28,7 @@ rule statistics:
         "../../environment.yml"
     threads: 1
     params:
-        code=code(
-            "statistics",
-            "archive.checksums",
-            "archive.chunks",
-            "archive.errors",
-            "archive.groups",
-            "archive.layout",
-            "archive.lazy",
-            "archive.reading",
-            "archive.seal",
-            "archive.segment",
-            "archive.selection",
-            "archive.sources",
-            "archive.sums",
-            "bootstrap",
-            "compiling",
-            "covariance",
-            "description",
-            "errors",
-            "jobs",
-            "moments",
-            "norms",
-            "provenance",
-            "replacing",
-            "scan",
-            "shape",
-            "sharding",
-            "statistics",
-        ),
+        code=code("statistics"),
         max_order=lookup("statistics/max_order", within=config),
         resamples=lookup("statistics/bootstrap", within=config),
         confidence=lookup("statistics/confidence", within=config),
@@ -59,22 +39,11 @@ rule statistics:
 
 rule statistics_table:
     input:
-        rows=[
-            f"<results>/statistics/{protocol}/epoch{epoch}/batch{batch_size}.json"
-            for protocol, epoch, batch_size in grid()
-        ],
+        rows=statistics_files("json"),
     output:
-        table=report(
-            "<results>/statistics.csv",
-            caption="../report/statistics_table.rst",
-            category="7 Tables",
-            labels=labels(table="All statistics"),
-        ),
-        notes=report(
-            "<results>/statistics_notes.csv",
-            caption="../report/statistics_notes.rst",
-            category="7 Tables",
-            labels=labels(table="Why a number is missing"),
+        table=table("statistics.csv", "statistics_table", "All statistics"),
+        notes=table(
+            "statistics_notes.csv", "statistics_notes", "Why a number is missing"
         ),
     log:
         "<results>/logs/statistics_table.log",
@@ -84,52 +53,24 @@ rule statistics_table:
         "../../environment.yml"
     threads: 1
     params:
-        code=code(
-            "statistics_table",
-            "archive.layout",
-            "description",
-            "errors",
-            "jobs",
-            "provenance",
-            "replacing",
-            "sharding",
-            "tables",
-        ),
+        code=code("statistics_table"),
     script:
         "../../scripts/statistics_table.py"
 
 
 rule claims:
     input:
-        maps=[
-            f"<results>/statistics/{protocol}/epoch{epoch}/batch{batch_size}.h5"
-            for protocol, epoch, batch_size in grid()
-        ],
+        maps=statistics_files("h5"),
     output:
-        scaling=report(
-            "<results>/scaling.csv",
-            caption="../report/scaling_table.rst",
-            category="7 Tables",
-            labels=labels(table="Laws"),
-        ),
+        scaling=table("scaling.csv", "scaling_table", "Laws"),
         law_curves="<results>/law_curves.csv",
         local_exponents="<results>/local_exponents.csv",
-        readings=report(
-            "<results>/readings.csv",
-            caption="../report/readings_table.rst",
-            category="7 Tables",
-            labels=labels(table="Readings of the norm"),
-        ),
+        readings=table("readings.csv", "readings_table", "Readings of the norm"),
         variance_sources="<results>/variance_sources.csv",
         noise_scale="<results>/noise_scale.csv",
         claims="<results>/claims.csv",
         notes="<results>/comparison_notes.csv",
-        claims_page=report(
-            "<results>/claims.md",
-            caption="../report/claims_page.rst",
-            category="7 Tables",
-            labels=labels(table="Claims, with their rules"),
-        ),
+        claims_page=table("claims.md", "claims_page", "Claims, with their rules"),
     log:
         "<results>/logs/claims.log",
     benchmark:
@@ -138,31 +79,7 @@ rule claims:
         "../../environment.yml"
     threads: 1
     params:
-        code=code(
-            "claims",
-            "archive.layout",
-            "bootstrap",
-            "claims",
-            "comparison",
-            "compiling",
-            "covariance",
-            "description",
-            "errors",
-            "evidence",
-            "jackknife",
-            "jobs",
-            "laws",
-            "noise_scale",
-            "norms",
-            "provenance",
-            "readings",
-            "replacing",
-            "scaling",
-            "sharding",
-            "sweep",
-            "tables",
-            "variance_sources",
-        ),
+        code=code("claims"),
         resamples=lookup("statistics/bootstrap", within=config),
         confidence=lookup("statistics/confidence", within=config),
         seed=experiment.seed,
@@ -196,18 +113,7 @@ rule seeds:
         "../../environment.yml"
     threads: 1
     params:
-        code=code(
-            "seeds",
-            "archive.layout",
-            "description",
-            "errors",
-            "jobs",
-            "provenance",
-            "replacing",
-            "seeds",
-            "sharding",
-            "tables",
-        ),
+        code=code("seeds"),
         confidence=lookup("statistics/confidence", within=config),
     script:
         "../../scripts/seeds.py"

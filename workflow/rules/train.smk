@@ -1,13 +1,6 @@
 """One training run gives all checkpoints."""
 
-from dataclasses import asdict
-
-from gradatlas.configuration import check_samples
-from gradatlas.data import IDX_FILES, count_training_samples, idx_paths, is_absent
-
-if is_absent(DATA):
-    # To be fetched; the names are those the download gives them.
-    DATA_FILES = [str(DATA / pattern.format(3)) for pattern in IDX_FILES.values()]
+if TO_DOWNLOAD:
 
     rule download:
         output:
@@ -24,34 +17,14 @@ if is_absent(DATA):
         script:
             "../../scripts/download.py"
 
-else:
-    try:
-        DATA_FILES = [str(path) for path in idx_paths(DATA).values()]
-        available = count_training_samples(DATA)
-        for protocol in experiment.protocols.values():
-            check_samples(
-                protocol.name,
-                protocol.samples_per_trial,
-                experiment.dataset,
-                available,
-            )
-    except (InputError, OSError) as error:
-        raise WorkflowError(f"data: {error}") from None
-
 
 rule train:
     input:
         data=DATA_FILES,
     output:
-        checkpoints=[
-            update(checkpoint(epoch)) for epoch in experiment.training.checkpoints
-        ],
-        table=report(
-            "<results>/training.csv",
-            caption="../report/training_table.rst",
-            category="7 Tables",
-            labels=labels(table="Training"),
-        ),
+        checkpoints=[update(checkpoint) for checkpoint in CHECKPOINTS],
+        digests=[update(f"{checkpoint}.sha256") for checkpoint in CHECKPOINTS],
+        table=table("training.csv", "training_table", "Training"),
     log:
         "<results>/logs/train.log",
     benchmark:
@@ -62,11 +35,12 @@ rule train:
     resources:
         gpu=GPUS,
     params:
-        code=TRAINING_CODE,
+        code=code("train"),
         seed=training_seed,
         data=DATA,
         hidden=experiment.hidden,
         training=asdict(experiment.training),
-        digest=expected_training_digest,
+        epochs=experiment.checkpoints,
+        digest=training_digest,
     script:
         "../../scripts/train.py"

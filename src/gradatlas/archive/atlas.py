@@ -1,32 +1,39 @@
 """Build the atlas: one file with virtual datasets over all shards."""
 
-from collections.abc import Mapping, Sequence
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 
 import h5py
 import numpy as np
 
-from gradatlas.archive.atomic import create_file, refuse_input
-from gradatlas.archive.errors import ArchiveError
-from gradatlas.archive.groups import DATASETS, create_group, row_dimensions, row_shape
-from gradatlas.archive.layout import (
+from gradatlas.archive.format import (
+    DATASETS,
+    add_coordinate,
+    add_coordinates,
     describe,
-    encode_attributes,
+    element,
+    entry_dimensions,
+    entry_shape,
     file_attributes,
-    write_attributes,
 )
-from gradatlas.archive.sources import (
-    Source,
-    StoredShard,
-    check_provenance,
-    check_selection,
+from gradatlas.archive.shards import (
+    Shard,
+    check_agreement,
+    in_order,
     read_shard,
     relative_path,
+    same_in_protocol,
+    write_table,
 )
-from gradatlas.provenance import file_digest
-from gradatlas.sharding import TrialRange
+from gradatlas.core.errors import InputError
+from gradatlas.core.files import file_digest, replace_file
+from gradatlas.core.settings import TrialRange, to_attributes
 
+# What differs between protocols; the rest of their settings is the experiment's.
+_OF_PROTOCOL = {"protocol", "update", "samples_per_trial", "sample_sets", "experiment_digest"}
 _FILL_VALUES = {"f": np.nan, "u": 0}
 
 
@@ -42,84 +49,133 @@ def build_atlas(path: Path, shards: Sequence[Path], checkpoints: Mapping[int, Pa
 
     Raises:
         OSError: If a file is missing or unreadable, or the atlas cannot be written.
-        ArchiveError: If a shard is damaged, shards and checkpoints do not belong together,
+        InputError: If a shard is damaged, shards and checkpoints do not belong together,
             or the atlas would replace one of them.
     """
     if not shards:
-        raise ArchiveError(f"no shards were given for {path}, expected at least one")
+        raise InputError(f"no shards were given for {path}, expected at least one")
     refuse_input(path, [*shards, *checkpoints.values()])
     stored = [read_shard(shard) for shard in shards]
-    check_provenance(stored)
+    _check_experiment(stored)
     _check_checkpoints(stored, checkpoints)
-    with create_file(path) as new:
-        write_attributes(new.hdf5, file_attributes("atlas", "Gradient Atlas"))
+    content = io.BytesIO()  # some hundred bytes a shard
+    with h5py.File(content, "w") as file:
+        file.attrs.update(file_attributes("atlas", "Gradient Atlas"))
         for (_, epoch), members in groupby(sorted(stored, key=_group_key), _group_key):
             checkpoint = relative_path(checkpoints[epoch], path.parent)
-            _write_group(new.hdf5, list(members), checkpoint, path.parent)
+            _write_group(file, list(members), checkpoint, path.parent)
+    replace_file(path, content.getvalue(), with_digest=True)
 
 
-def _group_key(shard: StoredShard) -> tuple[str, int]:
-    return shard.attributes.protocol, shard.attributes.epoch
+def refuse_input(target: Path, inputs: Iterable[Path]) -> None:
+    """Refuse to replace a file that the new one is made from.
+
+    Raises:
+        InputError: Names the target.
+    """
+    for path in inputs:
+        if target.exists() and path.exists() and target.samefile(path):
+            raise InputError(
+                f"{target} is one of the files to be read; choose another name to write to"
+            )
 
 
-def _check_checkpoints(shards: Sequence[StoredShard], checkpoints: Mapping[int, Path]) -> None:
+def _group_key(shard: Shard) -> tuple[str, int]:
+    return shard.settings.protocol, shard.settings.epoch
+
+
+def _check_experiment(shards: Sequence[Shard]) -> None:
+    """Refuse shards of different experiments, protocol by protocol to name what differs."""
+
+    def of_experiment(shard: Shard) -> dict[str, object]:
+        return {n: v for n, v in same_in_protocol(shard).items() if n not in _OF_PROTOCOL}
+
+    check_agreement(shards, of_experiment)
+    for protocol in {shard.settings.protocol for shard in shards}:
+        members = [shard for shard in shards if shard.settings.protocol == protocol]
+        check_agreement(members, same_in_protocol)
+
+
+def _check_checkpoints(shards: Sequence[Shard], checkpoints: Mapping[int, Path]) -> None:
     digests = {epoch: file_digest(checkpoint) for epoch, checkpoint in checkpoints.items()}
     for shard in shards:
-        epoch = shard.attributes.epoch
+        epoch, expected = shard.settings.epoch, shard.provenance.checkpoint_sha256
         if epoch not in digests:
-            raise ArchiveError(f"{shard.path} needs the checkpoint of epoch {epoch}, none is given")
-        if shard.attributes.checkpoint_sha256 != digests[epoch]:
-            raise ArchiveError(
+            raise InputError(f"{shard.path} needs the checkpoint of epoch {epoch}, none is given")
+        if expected != digests[epoch]:
+            raise InputError(
                 f"{shard.path} was not collected from {checkpoints[epoch]}: the checkpoint's "
-                f"SHA-256 is {digests[epoch]}, expected {shard.attributes.checkpoint_sha256}; "
+                f"SHA-256 is {digests[epoch]}, expected {expected}; "
                 "collect the shard again or restore the checkpoint"
             )
 
 
-def _write_group(
-    file: h5py.File, shards: Sequence[StoredShard], checkpoint: str, folder: Path
-) -> None:
+def _write_group(file: h5py.File, shards: Sequence[Shard], checkpoint: str, folder: Path) -> None:
     rows = _rows(shards)
     trials = TrialRange(rows[0][0].trials.first, rows[0][-1].trials.last)
-    first = shards[0]
-    group = create_group(
-        file,
-        {**encode_attributes(first.attributes), "checkpoint": checkpoint},
-        [row[0].attributes.batch_size for row in rows],
-        trials,
-        first.shape,
-        [shard.source(folder) for row in rows for shard in row],
-    )
-    sources = [[shard.source(folder) for shard in row] for row in rows]
+    group = create_group(file, [shard for row in rows for shard in row], trials, folder)
+    group.attrs["checkpoint"] = checkpoint
     for name in DATASETS:
-        entry = row_shape(name, first.shape, first.attributes.samples_per_trial)
-        dataset = _write_virtual(group, name, sources, trials, entry)
-        names = ("batch_size", "trial", *row_dimensions(name, first.shape))
-        describe(dataset, [group[name] for name in names])
+        _write_virtual(group, name, rows, trials, folder)
 
 
-def _rows(shards: Sequence[StoredShard]) -> list[list[StoredShard]]:
+def create_group(
+    file: h5py.File, shards: Sequence[Shard], trials: TrialRange, folder: Path
+) -> h5py.Group:
+    """Create ``/{protocol}/epoch{E}`` with attributes, coordinates and the table of shards.
+
+    Args:
+        file: An atlas or export.
+        shards: All shards of the protocol and epoch, by ascending batch size.
+        trials: The trials of every batch size.
+        folder: What the paths in the table are relative to.
+    """
+    first = shards[0]
+    settings = replace(first.settings, batch_size=0)
+    group = file.create_group(f"{settings.protocol}/epoch{settings.epoch}")
+    attributes = to_attributes(settings)
+    del attributes["batch_size"]
+    group.attrs.update(
+        {
+            **element("trials"),
+            **attributes,
+            **_joined_provenance(shards),
+            "experiment_digest": first.experiment_digest,
+        }
+    )
+    add_coordinate(
+        group, "batch_size", [*dict.fromkeys(shard.settings.batch_size for shard in shards)]
+    )
+    add_coordinates(group, trials, first.shape, settings.samples_per_trial)
+    write_table(group, shards, folder)
+    return group
+
+
+def _joined_provenance(shards: Sequence[Shard]) -> dict[str, str]:
+    """What may differ between the shards of a group: every distinct value."""
+    each = [shard.provenance.to_attributes() for shard in shards]
+    return {name: "; ".join(sorted({facts[name] for facts in each})) for name in each[0]}
+
+
+def _rows(shards: Sequence[Shard]) -> list[list[Shard]]:
     """The shards of each batch size in order of trials, ascending batch sizes.
 
     Raises:
-        ArchiveError: If a batch size lacks trials that another has.
+        InputError: If a batch size lacks trials that another has.
     """
-    by_batch_size = groupby(
-        sorted(shards, key=lambda shard: shard.attributes.batch_size),
-        lambda shard: shard.attributes.batch_size,
-    )
-    rows = [check_selection(list(members)) for _, members in by_batch_size]
-    first = rows[0]
-    for row in rows[1:]:
-        if (row[0].trials.first, row[-1].trials.last) != (
-            first[0].trials.first,
-            first[-1].trials.last,
-        ):
-            a, b = row[0].attributes, first[0].attributes
-            raise ArchiveError(
-                f"batch size {a.batch_size} of protocol {a.protocol}, epoch {a.epoch} has trials "
-                f"{row[0].trials.first}-{row[-1].trials.last}, but batch size {b.batch_size} has "
-                f"{first[0].trials.first}-{first[-1].trials.last}; collect the missing trials"
+
+    def batch_size(shard: Shard) -> int:
+        return shard.settings.batch_size
+
+    rows = [in_order([*row]) for _, row in groupby(sorted(shards, key=batch_size), batch_size)]
+    spans = [TrialRange(row[0].trials.first, row[-1].trials.last) for row in rows]
+    for row, span in zip(rows, spans, strict=True):
+        if span != spans[0]:
+            settings = row[0].settings
+            raise InputError(
+                f"batch size {settings.batch_size} of protocol {settings.protocol}, epoch "
+                f"{settings.epoch} has trials {span}, but batch size "
+                f"{rows[0][0].settings.batch_size} has {spans[0]}; collect the missing trials"
             )
     return rows
 
@@ -127,17 +183,20 @@ def _rows(shards: Sequence[StoredShard]) -> list[list[StoredShard]]:
 def _write_virtual(
     group: h5py.Group,
     name: str,
-    sources: Sequence[Sequence[Source]],
+    rows: Sequence[Sequence[Shard]],
     trials: TrialRange,
-    entry: tuple[int, ...],
-) -> h5py.Dataset:
-    dtype = DATASETS[name]
-    layout = h5py.VirtualLayout((len(sources), len(trials), *entry), dtype)
+    folder: Path,
+) -> None:
+    shape, samples = rows[0][0].shape, rows[0][0].settings.samples_per_trial
+    entry, dtype = entry_shape(name, shape, samples), DATASETS[name]
+    layout = h5py.VirtualLayout((len(rows), len(trials), *entry), dtype)
     layout.dcpl.set_obj_track_times(False)  # unlike other datasets, they record the time otherwise
-    for index, row in enumerate(sources):
-        for source in row:
-            start = source.trials.first - trials.first
-            layout[index, start : start + len(source.trials)] = h5py.VirtualSource(
-                source.path.replace("%", "%%"), name, (len(source.trials), *entry), dtype
+    for index, row in enumerate(rows):
+        for shard in row:
+            start = shard.trials.first - trials.first
+            source = relative_path(shard.path, folder).replace("%", "%%")
+            layout[index, start : start + len(shard.trials)] = h5py.VirtualSource(
+                source, name, (len(shard.trials), *entry), dtype
             )
-    return group.create_virtual_dataset(name, layout, fillvalue=_FILL_VALUES[dtype.kind])
+    dataset = group.create_virtual_dataset(name, layout, fillvalue=_FILL_VALUES[dtype.kind])
+    describe(dataset, "trials", ("batch_size", "trial", *entry_dimensions(name, shape)))

@@ -15,12 +15,12 @@ def draw_details(maps: Sequence[Path], steps_table: Path, targets: Sequence[Path
     """Draw figures into files: a file's stem is the figure's name, its suffix the format.
 
     Args:
-        maps: HDF5 files of ``gradatlas.statistics.describe_batch_size``, of one protocol.
-        steps_table: CSV file of ``gradatlas.steps.trace_steps``.
+        maps: HDF5 files of ``statistics.batch_size.describe_batch_size``, of one protocol.
+        steps_table: CSV file of ``gradatlas.collect.trajectory.trace_steps``.
         targets: Files to write.
 
     Raises:
-        TableError: The table of steps is no such table.
+        InputError: The table of steps is no such table.
     """
     batch_sizes = read_batch_sizes(maps)
     figures = {

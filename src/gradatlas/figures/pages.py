@@ -7,10 +7,10 @@ from typing import Literal
 import altair as alt
 import pandas as pd
 
-from gradatlas.description import read_trials
+from gradatlas.core.files import replace_file
 from gradatlas.figures.reading import epochs_of, left_out, read_table
 from gradatlas.figures.style import epoch_colours
-from gradatlas.replacing import replace_file
+from gradatlas.statistics.description import read_trials
 
 WIDTH, HEIGHT = 640, 260  # pixels
 ALL = "all"
@@ -23,12 +23,12 @@ def write_pages(
 
     Args:
         statistics: Table of statistics.
-        maps: HDF5 files of ``gradatlas.statistics.describe_batch_size``, of all protocols.
+        maps: HDF5 files of ``statistics.batch_size.describe_batch_size``, of all protocols.
         norm_page: HTML file for the norm against batch size.
         distribution_page: HTML file for the norms of single trials.
 
     Raises:
-        TableError: The table of statistics is no such table.
+        InputError: The table of statistics is no such table.
     """
     table = read_table(statistics)
     _write(norm_page, norm_chart(table))

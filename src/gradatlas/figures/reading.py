@@ -4,23 +4,19 @@ from pathlib import Path
 
 import pandas as pd
 
-from gradatlas.errors import InputError
-
-
-class TableError(InputError):
-    """A table that cannot be drawn from; the message names it and what it lacks."""
+from gradatlas.core.errors import InputError
 
 
 def read_table(path: Path) -> pd.DataFrame:
     """Read a table of the workflow, a CSV file with a header.
 
     Raises:
-        TableError: The file is no such table.
+        InputError: The file is no such table.
     """
     try:
         return pd.read_csv(path)
     except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError) as error:
-        raise TableError(
+        raise InputError(
             f"{path} cannot be read as a table ({error}); remove it, and the workflow writes it "
             "again"
         ) from error

@@ -32,7 +32,7 @@ def steps(table: pd.DataFrame) -> Figure:
     as possible of everything else.
 
     Args:
-        table: Table of ``gradatlas.steps.trace_steps``.
+        table: Table of ``gradatlas.collect.trajectory.trace_steps``.
     """
     epochs = epochs_of(table)
     figure = Figure(figsize=(figure_width(len(epochs)), 1.9 + 1.3 * len(epochs)))

@@ -16,10 +16,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, LogLocator, NullFormatter, NullLocator, ScalarFormatter
 from matplotlib.transforms import Bbox
 
-from gradatlas.provenance import code_commit, file_digest, mapping_digest
-from gradatlas.replacing import replace_file
+from gradatlas.core.files import file_digest, mapping_digest, replace_file
+from gradatlas.core.provenance import code_commit
 
-STYLE = Path(__file__).parents[1] / "gradatlas.mplstyle"
+STYLE = Path(__file__).with_name("house.mplstyle")
 COLUMN_WIDTH = 3.4  # inches, of a two-column article
 FOOT_LINE = 0.15  # inches, of text below a figure
 

@@ -50,7 +50,7 @@ def draw_summary(
         targets: Files to write.
 
     Raises:
-        TableError: A file is no such table.
+        InputError: A file is no such table.
     """
     read = {name: read_table(path) for name, path in tables.items()}
     figures = _figures(read, roles, confidence)

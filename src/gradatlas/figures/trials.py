@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from gradatlas.description import read_trials
+from gradatlas.statistics.description import read_trials
 
 Array = NDArray[np.float64]
 
@@ -42,7 +42,7 @@ class BatchSize:
 
 
 def read_batch_sizes(paths: Sequence[Path]) -> list[BatchSize]:
-    """Read files of ``gradatlas.description.write_maps``, by ascending epoch and batch size."""
+    """Read files of ``statistics.description.write_maps``, by ascending epoch and batch size."""
     return sorted(map(_read, paths), key=lambda item: (item.epoch, item.batch_size))
 
 

@@ -1,0 +1,138 @@
+"""Copy an archive, or a part of it, into one self-contained file."""
+
+import math
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import h5py
+from tqdm import tqdm
+
+from gradatlas.archive.atlas import create_group, refuse_input
+from gradatlas.archive.format import (
+    DATASETS,
+    LARGE,
+    chunk_shape,
+    describe,
+    entry_dimensions,
+    entry_shape,
+    file_attributes,
+    stored_bytes,
+)
+from gradatlas.archive.read import BLOCK_BYTES, Archive, Selection
+from gradatlas.archive.read import open as open_archive
+from gradatlas.archive.write import create_file
+from gradatlas.core.errors import InputError
+from gradatlas.core.files import failures_named
+from gradatlas.core.settings import TrialRange
+
+_COMPRESSION = {"compression": "gzip", "compression_opts": 4, "shuffle": True}
+
+
+def export(
+    atlas: Path,
+    target: Path,
+    protocol: str | None = None,
+    epoch: int | None = None,
+    batch_size: int | None = None,
+    *,
+    compress: bool = False,
+    progress: bool = False,
+) -> None:
+    """Copy an archive, or what is chosen of it, into one self-contained file.
+
+    Everything is checked as it is copied. The file appears whole or not at all.
+
+    Args:
+        atlas: Atlas, export or shard to copy.
+        target: File to write; an existing one is replaced.
+        protocol: Copy this protocol only.
+        epoch: Copy this epoch only.
+        batch_size: Copy this batch size only.
+        compress: Whether to compress the tensors (shuffle and gzip), for handing on: smaller by
+            about a quarter, and several times slower to write.
+        progress: Whether to draw a progress bar on standard error.
+
+    Raises:
+        OSError: If a file is missing or unreadable, or the target cannot be written.
+        InputError: If the archive is damaged, nothing fits, or the target is one of its files.
+    """
+    target = Path(target)
+    archive = open_archive(atlas)
+    wanted = {"protocol": protocol, "epoch": epoch, "batch_size": batch_size}
+    chosen = _choose(archive, {name: value for name, value in wanted.items() if value is not None})
+    _check_target(target, archive)
+    nbytes = sum(map(_nbytes, chosen))
+    with (
+        create_file(target, nbytes) as file,
+        tqdm(total=nbytes, desc="export", unit="B", unit_scale=True, disable=not progress) as bar,
+    ):
+        file.attrs.update(file_attributes("export", "Gradient Atlas"))
+        for _, members in groupby(chosen, lambda item: (item.protocol, item.epoch)):
+            selections = list(members)
+            group = _create_group(file, archive, selections, compress=compress)
+            for batch, selection in enumerate(selections):
+                for name in DATASETS:
+                    for copied in _copy(group[name], batch, selection, target):
+                        bar.update(copied)
+
+
+def _choose(archive: Archive, wanted: dict[str, Any]) -> list[Selection]:
+    chosen = archive.matching(**wanted)
+    if not chosen:
+        what = ", ".join(f"{name} {value}" for name, value in wanted.items())
+        present = {name: {s.attributes[name] for s in archive.selections} for name in wanted}
+        lists = (f"{name} {', '.join(map(str, sorted(there)))}" for name, there in present.items())
+        raise InputError(
+            f"{archive.path} holds nothing with {what}, expected of: {'; '.join(lists)}"
+        )
+    return chosen
+
+
+def _check_target(target: Path, archive: Archive) -> None:
+    """Refuse to write over what is being read."""
+    parts = {segment.path for item in archive.selections for segment in item.segments}
+    refuse_input(target, (archive.path, *parts, *archive.checkpoints))
+
+
+def _nbytes(selection: Selection) -> int:
+    samples = selection.settings.samples_per_trial
+    return stored_bytes(len(selection.trials), selection.shape, samples)
+
+
+def _create_group(
+    file: h5py.File, archive: Archive, selections: Sequence[Selection], *, compress: bool
+) -> h5py.Group:
+    """Create a group with empty datasets for the selections, which hold the same trials."""
+    first = selections[0]
+    wanted = {selection.settings for selection in selections}
+    shards = [shard for shard in archive.sources if shard.settings in wanted]
+    trials = TrialRange(first.first, first.last)
+    folder = archive.path.resolve().parent
+    group = create_group(file, shards, trials, folder)
+    for name, dtype in DATASETS.items():
+        entry = entry_shape(name, first.shape, first.settings.samples_per_trial)
+        dataset = group.create_dataset(
+            name,
+            (len(selections), len(trials), *entry),
+            dtype,
+            chunks=(1, *(chunk_shape(entry, len(trials)) if name in LARGE else (len(trials),))),
+            fletcher32=True,
+            **(_COMPRESSION if compress and name in LARGE else {}),
+        )
+        describe(dataset, "trials", ("batch_size", "trial", *entry_dimensions(name, first.shape)))
+    return group
+
+
+def _copy(dataset: h5py.Dataset, batch: int, selection: Selection, target: Path) -> Iterator[int]:
+    """Copy a dataset of one selection in whole chunks; yields the bytes of each step."""
+    name = dataset.name.rpartition("/")[2]
+    chunk = dataset.chunks[1:]
+    step = chunk[0] * max(1, BLOCK_BYTES // (dataset.dtype.itemsize * math.prod(chunk)))
+    for start in range(0, dataset.shape[1], step):
+        stop = min(start + step, dataset.shape[1])
+        rows = selection.rows(name, selection.first + start, selection.first + stop - 1)
+        with failures_named(target):
+            dataset[batch, start:stop] = rows
+        yield rows.nbytes

@@ -1,0 +1,471 @@
+"""Open a shard, an atlas or an export; one API for the three."""
+
+import math
+import operator
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, SupportsIndex
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from gradatlas.archive.format import DATASETS, SCALARS, chunk_shape, read_attributes
+from gradatlas.archive.shards import (
+    Shard,
+    check_present,
+    damage_named,
+    in_order,
+    open_hdf5,
+    read_header,
+    read_shard,
+    read_table,
+)
+from gradatlas.core.errors import InputError
+from gradatlas.core.files import check_digest, digest_path
+from gradatlas.core.settings import TrialRange, TrialSettings, from_attributes, to_attributes
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import xarray as xr
+
+BLOCK_BYTES = 4 << 20  # blocks of this size get the same memory again and again: no page faults
+
+#: Inode, size and time of the last change: what tells a file from another in its place.
+FileIdentity = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Consecutive trials in one file.
+
+    Attributes:
+        path: The file, absolute.
+        group: HDF5 group that holds the datasets.
+        batch: Index along the leading batch size axis; None where a group has no such axis.
+        trials: The trials, the first of which is the first row.
+        identity: The file that was opened; None if it was missing.
+    """
+
+    path: Path
+    group: str
+    batch: int | None
+    trials: TrialRange
+    identity: FileIdentity | None
+
+    @staticmethod
+    def of(path: Path, group: str, batch: int | None, trials: TrialRange) -> "Segment":
+        """A segment of the file that is there now."""
+        path = Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow links
+        try:
+            identity = _identity(path.stat())
+        except OSError:
+            identity = None  # reading it, or checking it before, says why
+        return Segment(path, group, batch, trials, identity)
+
+    def read(self, name: str, first: int, last: int) -> NDArray[Any]:
+        """Rows of trials ``first`` to ``last`` (included) of a dataset, their chunks checked.
+
+        Raises:
+            InputError: If the file is damaged, or another than the one that was opened.
+            OSError: If it is gone or unreadable.
+        """
+        rows = slice(first - self.trials.first, last + 1 - self.trials.first)
+        with damage_named(self.path, f"{name} of trials {first}-{last}"):
+            if _identity(self.path.stat()) != self.identity:
+                raise InputError(f"{self.path} has changed since it was opened; open it again")
+            with h5py.File(self.path, "r", locking=False, rdcc_nbytes=0) as file:
+                dataset = file[self.group][name]
+                return np.asarray(dataset[rows if self.batch is None else (self.batch, rows)])
+
+
+def _identity(status: os.stat_result) -> FileIdentity:
+    return status.st_ino, status.st_size, status.st_mtime_ns
+
+
+@dataclass(frozen=True, eq=False)
+class Selection:
+    """The trials of one protocol, epoch and batch size, in ascending order without a gap.
+
+    Attributes:
+        settings: The record of the trials.
+        attributes: What identifies the data, as stored (see docs/archive-format.md).
+        shape: Shape of one trial's tensor.
+        segments: The files' parts that hold the trials.
+    """
+
+    settings: TrialSettings
+    attributes: Mapping[str, str | int | float]
+    shape: tuple[int, ...]
+    segments: tuple[Segment, ...]
+
+    @property
+    def protocol(self) -> str:
+        """Name of the protocol."""
+        return self.settings.protocol
+
+    @property
+    def epoch(self) -> int:
+        """Epoch of the checkpoint."""
+        return self.settings.epoch
+
+    @property
+    def batch_size(self) -> int:
+        """Samples of one minibatch; the last one of a trial may have fewer."""
+        return self.settings.batch_size
+
+    @property
+    def first(self) -> int:
+        """Number of the first trial."""
+        return self.segments[0].trials.first
+
+    @property
+    def last(self) -> int:
+        """Number of the last trial."""
+        return self.segments[-1].trials.last
+
+    @property
+    def trials(self) -> NDArray[np.int64]:
+        """Numbers of the trials, shape (T,)."""
+        return np.arange(self.first, self.last + 1)
+
+    def blocks(self, block_bytes: int = BLOCK_BYTES) -> Iterator[NDArray[np.float32]]:
+        r"""Iterate over all tensors in bounded memory.
+
+        How trials are divided into blocks depends on ``block_bytes`` alone, not on the files.
+
+        Args:
+            block_bytes: Most bytes of a block, unless a single tensor is larger.
+
+        Yields:
+            Tensors of consecutive trials, in ascending order, shape (t, \*shape).
+
+        Raises:
+            InputError: If a file is damaged.
+        """
+        step = self._trials_per_block(block_bytes)
+        for first in range(self.first, self.last + 1, step):
+            yield self.rows("gradient", first, min(first + step - 1, self.last))
+
+    def _trials_per_block(self, block_bytes: int) -> int:
+        """Whole chunks, as a chunk that is cut in two would be read twice."""
+        trials = max(1, block_bytes // (4 * math.prod(self.shape)))
+        chunk = chunk_shape(self.shape, trials)[0]
+        return trials - trials % chunk if trials > chunk else trials
+
+    def rows(self, name: str, first: SupportsIndex, last: SupportsIndex) -> NDArray[Any]:
+        """Rows of a dataset for the trials ``first`` to ``last`` (included).
+
+        Args:
+            name: ``gradient``, ``sample_index`` or the name of a scalar.
+            first: Number of the first trial.
+            last: Number of the last trial.
+
+        Returns:
+            Shape (last - first + 1, ...).
+
+        Raises:
+            InputError: If there is no such dataset, there are no such trials, or a file is
+                damaged.
+        """
+        if name not in DATASETS:
+            raise InputError(
+                f"there is no dataset {name!r}, expected one of: {', '.join(DATASETS)}"
+            )
+        first, last = self._known_trial(first), self._known_trial(last)
+        if first > last:
+            raise InputError(f"trials {first} to {last}: expected the first number not above")
+        parts = [
+            segment.read(name, max(first, segment.trials.first), min(last, segment.trials.last))
+            for segment in self.segments
+            if segment.trials.first <= last and segment.trials.last >= first
+        ]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def gradient(self, trial: SupportsIndex) -> NDArray[np.float32]:
+        """Tensor of one trial.
+
+        Args:
+            trial: Number of the trial.
+
+        Raises:
+            InputError: If there is no such trial, or its file is damaged.
+        """
+        return self._row("gradient", trial)
+
+    def sample_index(self, trial: SupportsIndex) -> NDArray[np.uint32]:
+        """Sample indices of one trial in processing order, shape (samples_per_trial,).
+
+        Raises:
+            InputError: If there is no such trial, or its file is damaged.
+        """
+        return self._row("sample_index", trial)
+
+    def _row(self, name: str, trial: SupportsIndex) -> NDArray[Any]:
+        return np.asarray(self.rows(name, trial, trial)[0])
+
+    def _known_trial(self, number: SupportsIndex) -> int:
+        """The number as Python's integer: one of NumPy's of few bits would overflow."""
+        trial = operator.index(number)
+        if not self.first <= trial <= self.last:
+            raise InputError(
+                f"there is no trial {trial}, expected one of {self.first} to {self.last}"
+            )
+        return trial
+
+    @cached_property
+    def scalars(self) -> Mapping[str, NDArray[np.float64]]:
+        """path_length, sum_of_squares, first_loss and last_loss of every trial, each (T,)."""
+        return {name: self.rows(name, self.first, self.last) for name in SCALARS}
+
+    def norms(self) -> NDArray[np.float64]:
+        """Euclidean norm of every trial's tensor, accumulated in float64, shape (T,)."""
+        return np.concatenate([_norms(block) for block in self.blocks()])
+
+    def to_dataframe(self) -> "pd.DataFrame":
+        """One row per trial: protocol, epoch, batch_size, trial and the scalars."""
+        import pandas as pd
+
+        return pd.DataFrame(
+            {
+                "protocol": self.protocol,
+                "epoch": self.epoch,
+                "batch_size": self.batch_size,
+                "trial": self.trials,
+                **self.scalars,
+            }
+        )
+
+
+def _norms(block: NDArray[np.float32]) -> NDArray[np.float64]:
+    rows = block.reshape(len(block), -1)
+    return np.asarray(np.sqrt(np.einsum("ij,ij->i", rows, rows, dtype=np.float64)))
+
+
+@dataclass(frozen=True, eq=False)
+class Archive:
+    """What a shard, an atlas or an export holds.
+
+    Attributes:
+        path: The file.
+        kind: ``shard``, ``atlas`` or ``export``.
+        attributes: Root attributes of the file.
+        selections: One per protocol, epoch and batch size, in ascending order.
+        sources: The shards the data came from.
+    """
+
+    path: Path
+    kind: str
+    attributes: Mapping[str, Any]
+    selections: tuple[Selection, ...]
+    sources: tuple[Shard, ...]
+
+    @property
+    def checkpoints(self) -> dict[Path, str]:
+        """Checkpoint files that belong to an atlas, and the SHA-256 each had at collection."""
+        if self.kind != "atlas":
+            return {}
+        folder = self.path.resolve().parent
+        return {
+            folder / str(item.attributes["checkpoint"]): str(item.attributes["checkpoint_sha256"])
+            for item in self.selections
+        }
+
+    @property
+    def protocols(self) -> tuple[str, ...]:
+        """Names of the protocols."""
+        return tuple(dict.fromkeys(item.protocol for item in self.selections))
+
+    def epochs(self, protocol: str | None = None) -> tuple[int, ...]:
+        """Epochs of a protocol's checkpoints; the protocol may be left out if there is one."""
+        chosen = self.matching(protocol=self._one("protocol", protocol))
+        return tuple(dict.fromkeys(item.epoch for item in chosen))
+
+    def batch_sizes(self, protocol: str | None = None, epoch: int | None = None) -> tuple[int, ...]:
+        """Batch sizes of a protocol and epoch, which may be left out where there is one only."""
+        protocol = self._one("protocol", protocol)
+        epoch = self._one("epoch", epoch, protocol=protocol)
+        return tuple(item.batch_size for item in self.matching(protocol=protocol, epoch=epoch))
+
+    def select(
+        self,
+        *,
+        protocol: str | None = None,
+        epoch: int | None = None,
+        batch_size: int | None = None,
+    ) -> Selection:
+        """The trials of one protocol, epoch and batch size.
+
+        Args:
+            protocol: Name of the protocol; may be left out, as the others, if there is one only.
+            epoch: Epoch of the checkpoint.
+            batch_size: Samples of one minibatch.
+
+        Raises:
+            InputError: If there is no such selection, or more than one fits.
+        """
+        protocol = self._one("protocol", protocol)
+        epoch = self._one("epoch", epoch, protocol=protocol)
+        batch_size = self._one("batch_size", batch_size, protocol=protocol, epoch=epoch)
+        return self.matching(protocol=protocol, epoch=epoch, batch_size=batch_size)[0]
+
+    def matching(self, **wanted: Any) -> list[Selection]:  # noqa: ANN401 - text or number
+        """The selections with these attributes, such as ``protocol="sgd", batch_size=8``.
+
+        Raises:
+            InputError: If no selection has an attribute of that name.
+        """
+        names = {name for item in self.selections for name in item.attributes}
+        for name in wanted:
+            if name not in names:
+                raise InputError(
+                    f"there is no attribute {name!r} in {self.path}, expected one of: "
+                    f"{', '.join(sorted(names))}"
+                )
+        return [
+            item
+            for item in self.selections
+            if all(item.attributes.get(name) == value for name, value in wanted.items())
+        ]
+
+    def _one(self, name: str, wanted: Any, **chosen: Any) -> Any:  # noqa: ANN401 - text or number
+        """The wanted value if it is there, the only one if nothing is wanted."""
+        present = list(dict.fromkeys(item.attributes[name] for item in self.matching(**chosen)))
+        if wanted in present:
+            return wanted
+        if wanted is None and len(present) == 1:
+            return present[0]
+        place = ", ".join(f"{key} {value}" for key, value in chosen.items())
+        expected = ", ".join(map(str, present))
+        problem = f"{name} is not given" if wanted is None else f"there is no {name} {wanted!r}"
+        raise InputError(
+            f"{problem} in {self.path}{f' ({place})' if place else ''}, expected one of: {expected}"
+        )
+
+    def to_dataframe(self) -> "pd.DataFrame":
+        """One row per trial: protocol, epoch, batch_size, trial and the scalars."""
+        import pandas as pd
+
+        return pd.concat([item.to_dataframe() for item in self.selections], ignore_index=True)
+
+    def to_xarray(self, protocol: str | None = None, epoch: int | None = None) -> "xr.Dataset":
+        """A protocol and epoch as xarray opens it: gradient (batch_size, trial, output, input) ...
+
+        Tensors are read when they are asked for. A shard has one dataset, without ``batch_size``.
+
+        Raises:
+            InputError: If protocol or epoch are not there, or not given where there are several.
+            ModuleNotFoundError: If xarray or h5netcdf are not installed.
+        """
+        import xarray as xr
+
+        protocol = self._one("protocol", protocol)
+        epoch = self._one("epoch", epoch, protocol=protocol)
+        group = None if self.kind == "shard" else f"{protocol}/epoch{epoch}"
+        return xr.open_dataset(self.path, group=group, engine="h5netcdf")
+
+
+def open(path: str | os.PathLike[str]) -> Archive:  # noqa: A001 - gradatlas.open(path) reads well
+    """Open a shard, an atlas or an export.
+
+    The file is compared with the digest beside it, if there is one, before HDF5 sees it. Every
+    shard of an atlas must be there in its full length; ``verify`` compares their contents too.
+    The chunks of the tensors are checked when they are read.
+
+    Args:
+        path: The file.
+
+    Raises:
+        OSError: If a file is missing, a directory or unreadable.
+        InputError: If it is no archive, damaged, of a newer format, or a shard is not its own.
+    """
+    path = Path(path)
+    archive = read_archive(path, check_digest(path) if digest_path(path).exists() else None)
+    if archive.kind == "atlas":
+        for source in archive.sources:
+            check_present(source)
+    return archive
+
+
+def read_archive(path: Path, sha256: str | None = None) -> Archive:
+    """Open a file without a look at its digest or the shards it refers to; otherwise as ``open``.
+
+    Args:
+        path: The file.
+        sha256: Its digest, if it was compared.
+    """
+    with open_hdf5(path) as file:
+        attributes = read_attributes(file)
+        if attributes["kind"] == "shard":
+            shards = [read_header(path, file, sha256)]
+            selections = [join_shards(shards)]
+        else:
+            selections, shards = _read_groups(path, attributes["kind"], file)
+    return Archive(path, attributes["kind"], attributes, tuple(selections), tuple(shards))
+
+
+def open_shards(paths: Sequence[Path]) -> Selection:
+    """The shards of one protocol, epoch and batch size as one selection, contents checked.
+
+    Args:
+        paths: The shards, in any order.
+
+    Raises:
+        OSError: If a shard is missing, a directory or unreadable.
+        InputError: If a shard is damaged, the shards do not belong together, or trials are
+            missing or there twice.
+    """
+    if not paths:
+        raise InputError("no shards were given, expected at least one")
+    return join_shards([read_shard(Path(path)) for path in paths])
+
+
+def join_shards(shards: Sequence[Shard]) -> Selection:
+    """The selection that shards of one protocol, epoch and batch size make up."""
+    ordered = in_order(shards)
+    first = ordered[0]
+    return Selection(
+        settings=first.settings,
+        attributes={
+            **to_attributes(first.settings),
+            **first.provenance.to_attributes(),
+            "experiment_digest": first.experiment_digest,
+        },
+        shape=first.shape,
+        segments=tuple(Segment.of(shard.path, "/", None, shard.trials) for shard in ordered),
+    )
+
+
+def _read_groups(path: Path, kind: str, file: h5py.File) -> tuple[list[Selection], list[Shard]]:
+    selections: list[Selection] = []
+    shards: list[Shard] = []
+    groups = [child for child in file.values() if isinstance(child, h5py.Group)]
+    for group in (item for protocol in groups for item in protocol.values()):
+        if isinstance(group, h5py.Group) and "protocol" in group.attrs:
+            settings = from_attributes({"batch_size": 0, **read_attributes(group)})
+            members = read_table(group, settings, path.resolve().parent)
+            shards += members
+            selections += _read_group(path, kind, group, settings, members)
+    selections.sort(key=lambda item: (item.protocol, item.epoch, item.batch_size))
+    return selections, shards
+
+
+def _read_group(
+    path: Path, kind: str, group: h5py.Group, settings: TrialSettings, shards: Sequence[Shard]
+) -> Iterator[Selection]:
+    """One selection per batch size: over the shards of an atlas, or within an export."""
+    trials = TrialRange(int(group["trial"][0]), int(group["trial"][-1]))
+    for index, batch_size in enumerate(group["batch_size"][:].tolist()):
+        own = replace(settings, batch_size=batch_size)
+        members = [shard for shard in shards if shard.settings.batch_size == batch_size]
+        inside = [Segment.of(path, group.name, index, trials)]
+        outside = [Segment.of(shard.path, "/", None, shard.trials) for shard in members]
+        yield Selection(
+            settings=own,
+            attributes={**read_attributes(group), **to_attributes(own)},
+            shape=group["gradient"].shape[2:],
+            segments=tuple(inside if kind == "export" else outside),
+        )

@@ -1,0 +1,289 @@
+"""What a shard is to its readers: its header, whether it is whole, whether several belong together.
+
+Also how any archive file is opened, with what HDF5 stumbles over turned into a sentence.
+"""
+
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+
+import h5py
+
+from gradatlas.archive.format import FORMAT, FORMAT_VERSION, element, read_attributes
+from gradatlas.core.errors import InputError, reworded
+from gradatlas.core.files import check_digest
+from gradatlas.core.provenance import Provenance
+from gradatlas.core.settings import TrialRange, TrialSettings, from_attributes
+
+HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
+EXPECTED = "expected a shard, an atlas or an export of Gradient Atlas"
+
+# What h5py raises for a damaged or foreign file.
+_DAMAGE = (OSError, RuntimeError, KeyError, ValueError, TypeError)
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A shard, as read from its file or as an atlas or export recorded it.
+
+    Attributes:
+        path: The file.
+        settings: The record of its trials.
+        provenance: How they came about.
+        experiment_digest: SHA-256 of what all trials of the protocol have in common.
+        trials: Which trials.
+        shape: Shape of one trial's tensor.
+        size: Size of the file in bytes.
+        sha256: Digest of the file; None where format version 1 recorded it, which had another.
+    """
+
+    path: Path
+    settings: TrialSettings
+    provenance: Provenance
+    experiment_digest: str
+    trials: TrialRange
+    shape: tuple[int, ...]
+    size: int
+    sha256: str | None
+
+
+@contextmanager
+def open_hdf5(path: Path) -> Iterator[h5py.File]:
+    """Open an archive file for reading.
+
+    Raises:
+        OSError: If the file is missing, a directory or unreadable.
+        InputError: If it is no archive, damaged or of a newer format version.
+    """
+    _check_start(path)
+    with damage_named(path), h5py.File(path, "r", locking=False, rdcc_nbytes=0) as file:
+        attributes = read_attributes(file)
+        if attributes.get("format") != FORMAT:
+            raise InputError(f"{path} is no file of Gradient Atlas, {EXPECTED}")
+        if attributes["format_version"] > FORMAT_VERSION:
+            raise InputError(
+                f"{path} has format version {attributes['format_version']}, expected at most "
+                f"{FORMAT_VERSION}; update Gradient Atlas to read it"
+            )
+        yield file
+
+
+def _check_start(path: Path) -> None:
+    """Refuse what is no HDF5 file without waiting for one that is no file."""
+    try:
+        if path.exists() and not (path.is_file() or path.is_dir()):  # a pipe would wait
+            raise InputError(f"{path} is not a regular file, {EXPECTED}")
+        with path.open("rb") as file:
+            start = file.read(len(HDF5_MAGIC))
+    except OSError as error:
+        reason = f"{path} cannot be opened ({error.strerror}), {EXPECTED}; check the path"
+        raise reworded(error, reason) from error
+    if start != HDF5_MAGIC:
+        raise InputError(f"{path} is not an HDF5 file, {EXPECTED}")
+
+
+@contextmanager
+def damage_named(path: Path, what: str = "it") -> Iterator[None]:
+    """Turn what h5py raises for a damaged file into a sentence.
+
+    Args:
+        path: The file.
+        what: What of it is read, in words.
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except _DAMAGE as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            reason = f"{path} cannot be read ({os.strerror(error.errno)})"
+            raise reworded(error, reason) from error
+        raise InputError(
+            f"{path} is damaged, {what} cannot be read ({error}); restore the file from a copy or "
+            "make it again"
+        ) from error
+
+
+def read_shard(path: Path) -> Shard:
+    """Read what a shard holds, after comparing the file with the digest beside it.
+
+    Raises:
+        OSError: If the file is missing, a directory or unreadable.
+        InputError: If it is no shard, damaged, without a digest or of a newer format.
+    """
+    _check_start(path)
+    sha256 = check_digest(path)
+    with open_hdf5(path) as file:
+        return read_header(path, file, sha256)
+
+
+def read_header(path: Path, file: h5py.File, sha256: str | None) -> Shard:
+    """What an open shard holds; raises InputError if it is another kind of file."""
+    attributes = read_attributes(file)
+    if attributes["kind"] != "shard":
+        raise InputError(f"{path} is an {attributes['kind']}, expected a shard")
+    return Shard(
+        path=path,
+        settings=from_attributes(attributes),
+        provenance=Provenance.from_attributes(attributes),
+        experiment_digest=attributes["experiment_digest"],
+        trials=TrialRange(attributes["first_trial"], attributes["last_trial"]),
+        shape=file["gradient"].shape[1:],
+        size=path.stat().st_size,
+        sha256=sha256,
+    )
+
+
+def check_present(shard: Shard) -> None:
+    """Check that a shard of an atlas is there in its full length, without reading it.
+
+    Raises:
+        OSError: If it is missing or unreadable.
+        InputError: If it has another size than the atlas recorded.
+    """
+    try:
+        size = shard.path.stat().st_size
+        os.close(os.open(shard.path, os.O_RDONLY))
+    except OSError as error:
+        reason = f"{shard.path}, a shard of the atlas, cannot be read ({error.strerror})"
+        raise reworded(error, f"{reason}; restore it, or collect it again") from error
+    if size != shard.size:
+        raise InputError(
+            f"{shard.path} has {size} bytes, but the atlas was built from one of {shard.size}; "
+            "restore that shard, or build the atlas again"
+        )
+
+
+def check_agreement(
+    shards: Sequence[Shard], facts: Callable[[Shard], Mapping[str, object]]
+) -> None:
+    """Refuse shards that do not belong together.
+
+    Args:
+        shards: At least one.
+        facts: What must be the same in all of them.
+
+    Raises:
+        InputError: Names two shards and in what they differ.
+    """
+    first = facts(shards[0])
+    for shard in shards[1:]:
+        for name, value in facts(shard).items():
+            if value != first[name]:
+                raise InputError(
+                    f"{shard.path} has {name} {value}, but {shards[0].path} has {first[name]}; "
+                    "shards of different experiments are not mixed, collect one of them again"
+                )
+
+
+def in_order(shards: Sequence[Shard]) -> list[Shard]:
+    """Sort the shards of one protocol, epoch and batch size.
+
+    Raises:
+        InputError: If one does not belong, or trials are missing or there twice.
+    """
+
+    def facts(shard: Shard) -> dict[str, object]:
+        checkpoint = shard.provenance.checkpoint_sha256
+        return {**same_in_protocol(shard), **vars(shard.settings), "checkpoint_sha256": checkpoint}
+
+    ordered = sorted(shards, key=lambda shard: shard.trials.first)
+    check_agreement(ordered, facts)
+    for before, after in pairwise(ordered):
+        if after.trials.first != before.trials.last + 1:
+            raise InputError(
+                f"{after.path} starts at trial {after.trials.first}, expected "
+                f"{before.trials.last + 1}, the trial after {before.path}"
+            )
+    return ordered
+
+
+def same_in_protocol(shard: Shard) -> dict[str, object]:
+    """What the shards of a protocol have in common."""
+    digest = shard.experiment_digest
+    return {**vars(shard.settings.shared), "experiment_digest": digest, "shape": shard.shape}
+
+
+def write_table(group: h5py.Group, shards: Sequence[Shard], folder: Path) -> None:
+    """Write the table of the shards of one protocol and epoch, a column a dataset.
+
+    Args:
+        group: The protocol and epoch.
+        shards: Its shards.
+        folder: What their paths are relative to.
+    """
+    table = group.create_group("sources")
+    table.attrs.update(element("sources"))
+    rows = [_row(shard, folder) for shard in shards]
+    for name in rows[0]:
+        values = [row[name] for row in rows]
+        dtype = h5py.string_dtype() if isinstance(values[0], str) else "i8"
+        table.create_dataset(name, data=values, dtype=dtype).attrs.update(element("column"))
+
+
+def _row(shard: Shard, folder: Path) -> dict[str, str | int]:
+    provenance = shard.provenance.to_attributes()
+    return {
+        "path": relative_path(shard.path, folder),
+        "batch_size": shard.settings.batch_size,
+        "first_trial": shard.trials.first,
+        "last_trial": shard.trials.last,
+        "size": shard.size,
+        "sha256": shard.sha256 or "",
+        **{name: provenance[name] for name in ("code_commit", "library_versions", "device")},
+    }
+
+
+def read_table(group: h5py.Group, settings: TrialSettings, folder: Path) -> list[Shard]:
+    """Inverse of ``write_table``.
+
+    Args:
+        group: The protocol and epoch.
+        settings: Their record.
+        folder: What the paths are relative to.
+    """
+    columns = {
+        name: (column.asstr() if h5py.check_string_dtype(column.dtype) else column)[:].tolist()
+        for name, column in group["sources"].items()
+    }
+    attributes = read_attributes(group)
+    has_digests = attributes["format_version"] > 1 if "format_version" in attributes else False
+    return [
+        Shard(
+            path=folder / row["path"],
+            settings=replace(settings, batch_size=row["batch_size"]),
+            provenance=Provenance(
+                attributes["checkpoint_sha256"],
+                row["device"],
+                row["code_commit"],
+                json.loads(row["library_versions"]),
+            ),
+            experiment_digest=attributes["experiment_digest"],
+            trials=TrialRange(row["first_trial"], row["last_trial"]),
+            shape=group["gradient"].shape[2:],
+            size=row["size"],
+            sha256=row["sha256"] or None if has_digests else None,
+        )
+        for values in zip(*columns.values(), strict=True)
+        for row in [dict(zip(columns, values, strict=True))]
+    ]
+
+
+def relative_path(path: Path, folder: Path) -> str:
+    """Path from a folder to a file below it, by their names or by what links lead to.
+
+    Raises:
+        InputError: If the file is not below the folder.
+    """
+    for absolute in (os.path.abspath, os.path.realpath):
+        inside, outer = Path(absolute(path)), Path(absolute(folder))
+        if inside.is_relative_to(outer):
+            return inside.relative_to(outer).as_posix()
+    raise InputError(
+        f"{path} lies outside {folder}, the folder of the atlas; expected it inside, so that "
+        "both can be moved together"
+    )

@@ -1,0 +1,118 @@
+"""Read an archive through and list everything that is wrong with it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tqdm import tqdm
+
+from gradatlas.archive.format import DATASETS
+from gradatlas.archive.read import Archive, Segment, read_archive
+from gradatlas.archive.shards import Shard, check_present
+from gradatlas.core.errors import InputError
+from gradatlas.core.files import check_digest, digest_path, file_digest
+
+_TRIALS_AT_A_TIME = 25
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something about an archive that its reader should know.
+
+    Attributes:
+        where: The file.
+        what: One sentence that names the place and what to do.
+        is_damage: False where a file could only be checked in part.
+    """
+
+    where: Path
+    what: str
+    is_damage: bool = True
+
+
+def verify(path: Path, *, progress: bool = False) -> list[Finding]:
+    """Read a shard, an atlas with all its shards, or an export through.
+
+    Every file is compared with its digest, the one beside it or, for the shards and checkpoints of
+    an atlas, the one it was built from. Of a file without a digest the chunks are checked, and a
+    finding says so.
+
+    Args:
+        path: The file.
+        progress: Whether to draw a progress bar on standard error.
+
+    Returns:
+        What was found, nothing if the archive is sound.
+    """
+    path = Path(path)
+    try:
+        has_digest = digest_path(path).exists()
+        if has_digest:
+            check_digest(path)
+        archive = read_archive(path)
+    except (InputError, OSError) as error:
+        return [Finding(path, str(error))]
+    findings = [*_check_checkpoints(archive)]
+    if not has_digest:
+        findings.append(_without_digest(path))
+    if archive.kind == "atlas":
+        for shard in tqdm(archive.sources, desc="verify", unit="shard", disable=not progress):
+            findings += _check_shard(shard)
+    elif not has_digest:
+        for selection in tqdm(archive.selections, desc="verify", disable=not progress):
+            for segment in selection.segments:
+                findings += _check_chunks(segment)
+    return findings
+
+
+def _without_digest(path: Path) -> Finding:
+    what = f"{digest_path(path)} is missing: only the chunks of {path} were checked"
+    return Finding(path, what, is_damage=False)
+
+
+def _check_checkpoints(archive: Archive) -> Iterator[Finding]:
+    """Compare the checkpoints of an atlas with those its shards were collected from."""
+    for path, expected in archive.checkpoints.items():
+        try:
+            digest = file_digest(path)
+        except OSError as error:
+            yield Finding(path, f"{path} cannot be read ({error.strerror}); restore the checkpoint")
+            continue
+        if digest != expected:
+            yield Finding(
+                path,
+                f"{path} is not the checkpoint the shards were collected from: its SHA-256 is "
+                f"{digest}, expected {expected}; restore it",
+            )
+
+
+def _check_shard(shard: Shard) -> list[Finding]:
+    """Compare a shard with what the atlas recorded of it."""
+    try:
+        check_present(shard)
+        if shard.sha256 is None:
+            segment = Segment.of(shard.path, "/", None, shard.trials)
+            return [*_check_chunks(segment), _without_digest(shard.path)]
+        digest = file_digest(shard.path)
+    except (InputError, OSError) as error:
+        return [Finding(shard.path, str(error))]
+    if digest == shard.sha256:
+        return []
+    return [
+        Finding(
+            shard.path,
+            f"{shard.path} is damaged or is not the shard the atlas was built from: its SHA-256 is "
+            f"{digest}, expected {shard.sha256}; restore it from a copy, or collect it again",
+        )
+    ]
+
+
+def _check_chunks(segment: Segment) -> Iterator[Finding]:
+    """Read every dataset in small parts, by which HDF5 compares the checksums of their chunks."""
+    for name in DATASETS:
+        for first in range(segment.trials.first, segment.trials.last + 1, _TRIALS_AT_A_TIME):
+            last = min(first + _TRIALS_AT_A_TIME - 1, segment.trials.last)
+            try:
+                segment.read(name, first, last)
+            except (InputError, OSError) as error:
+                yield Finding(segment.path, str(error))

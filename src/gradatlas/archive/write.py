@@ -1,0 +1,199 @@
+"""Write a shard: consecutive trials of one protocol, epoch and batch size."""
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from gradatlas.archive.format import (
+    DATASETS,
+    LARGE,
+    SCALARS,
+    add_coordinates,
+    chunk_shape,
+    describe,
+    entry_dimensions,
+    entry_shape,
+    file_attributes,
+    stored_bytes,
+)
+from gradatlas.core.errors import InputError
+from gradatlas.core.files import failures_named, replacing
+from gradatlas.core.provenance import Provenance
+from gradatlas.core.settings import TrialRange, TrialSettings, to_attributes
+
+_CACHE_BYTES = 4 << 20  # of chunks that are not full yet; a chunk has at most twice CHUNK_BYTES
+
+
+class ShardWriter:
+    """Takes the trials of a shard in ascending order, in blocks of any size."""
+
+    def __init__(self, file: h5py.File, path: Path, trials: TrialRange) -> None:
+        self._file = file
+        self._path = path
+        self._trials = trials
+        self._appended = 0
+        self._scalars: dict[str, list[NDArray[np.float64]]] = {name: [] for name in SCALARS}
+
+    def append(
+        self,
+        *,
+        gradient: NDArray[np.float32],
+        path_length: ArrayLike,
+        sum_of_squares: ArrayLike,
+        first_loss: ArrayLike,
+        last_loss: ArrayLike,
+        sample_index: NDArray[np.uint32],
+    ) -> None:
+        r"""Add the next trials.
+
+        Args:
+            gradient: Tensors, shape (t, \*tensor_shape), float32.
+            path_length: Sum of the minibatches' gradient norms, shape (t,).
+            sum_of_squares: Sum of the minibatches' squared gradient norms, shape (t,).
+            first_loss: Mean loss of the first minibatch, shape (t,).
+            last_loss: Mean loss of the last minibatch, shape (t,).
+            sample_index: Samples in processing order, shape (t, samples_per_trial), uint32.
+
+        Raises:
+            InputError: If a shape or dtype is wrong, or there are more trials than announced.
+            OSError: If the file cannot be written.
+        """
+        large = {"gradient": gradient, "sample_index": sample_index}
+        given = (path_length, sum_of_squares, first_loss, last_loss)
+        scalars = {n: np.array(v, np.float64) for n, v in zip(SCALARS, given, strict=True)}
+        trials = len(gradient)
+        self._check({**large, **scalars}, trials)
+        with failures_named(self._path):
+            for name, rows in large.items():
+                self._file[name][self._appended : self._appended + trials] = rows
+        for name, values in scalars.items():
+            self._scalars[name].append(values)
+        self._appended += trials
+
+    def _check(self, block: Mapping[str, NDArray[Any]], trials: int) -> None:
+        for name, values in block.items():
+            entry = self._file[name].shape[1:] if name in LARGE else ()
+            if values.shape != (trials, *entry):
+                raise InputError(
+                    f"{name} of a block of {trials} trials has shape {values.shape}, "
+                    f"expected {(trials, *entry)}"
+                )
+            if values.dtype != DATASETS[name]:
+                raise InputError(f"{name} is {values.dtype}, expected {DATASETS[name]}")
+        if self._appended + trials > len(self._trials):
+            self._refuse_number(self._appended + trials)
+
+    def _refuse_number(self, trials: int) -> None:
+        raise InputError(
+            f"{trials} trials were appended to {self._path}, "
+            f"expected {len(self._trials)} ({self._trials})"
+        )
+
+    def finish(self) -> None:
+        """Write the scalars; raises InputError if trials are missing."""
+        if self._appended != len(self._trials):
+            self._refuse_number(self._appended)
+        with failures_named(self._path):
+            for name, blocks in self._scalars.items():
+                values = np.concatenate(blocks)
+                chunk = values.shape
+                dataset = self._file.create_dataset(
+                    name, data=values, chunks=chunk, fletcher32=True
+                )
+                describe(dataset, "trials", ("trial",))
+
+
+@contextmanager
+def create_shard(
+    path: Path,
+    settings: TrialSettings,
+    provenance: Provenance,
+    trials: TrialRange,
+    tensor_shape: tuple[int, ...],
+) -> Iterator[ShardWriter]:
+    """Write a shard; it appears under its name when the block ends and every trial is there.
+
+    On an exception nothing is left behind. The bytes depend on the arguments and the trials alone:
+    no time, host or process is recorded.
+
+    Args:
+        path: Final name of the shard.
+        settings: The record of the trials.
+        provenance: How they came about.
+        trials: The trials that will be appended.
+        tensor_shape: Shape of one trial's tensor, (output, input) or (output,).
+
+    Yields:
+        A writer; memory use does not grow with the number of trials beyond the scalars.
+
+    Raises:
+        InputError: If trials are missing at the end, or a block does not fit.
+        OSError: If the file cannot be written.
+    """
+    samples = settings.samples_per_trial
+    with create_file(path, stored_bytes(len(trials), tensor_shape, samples)) as file:
+        title = (
+            f"Gradients of {settings.parameter}: protocol {settings.protocol}, epoch "
+            f"{settings.epoch}, batch size {settings.batch_size}, trials {trials}"
+        )
+        file.attrs.update(
+            {
+                **file_attributes("shard", title),
+                **to_attributes(settings),
+                **provenance.to_attributes(),
+                "experiment_digest": settings.digest,
+                "first_trial": trials.first,
+                "last_trial": trials.last,
+            }
+        )
+        add_coordinates(file, trials, tensor_shape, samples)
+        for name in LARGE:
+            entry = entry_shape(name, tensor_shape, samples)
+            chunk = chunk_shape(entry, len(trials))
+            dataset = file.create_dataset(
+                name, (len(trials), *entry), DATASETS[name], chunks=chunk, fletcher32=True
+            )
+            describe(dataset, "trials", ("trial", *entry_dimensions(name, tensor_shape)))
+        writer = ShardWriter(file, path, trials)
+        yield writer
+        writer.finish()
+
+
+@contextmanager
+def create_file(path: Path, nbytes: int) -> Iterator[h5py.File]:
+    """Write an HDF5 file that appears under its name, with its digest, once all of it is on disk.
+
+    Its room is reserved first: HDF5 that meets a full disk in the middle of a write leaves an
+    unreadable file behind, and may crash at exit.
+
+    Args:
+        path: Final name of the file; an existing file is replaced.
+        nbytes: Bytes that the file will take at most.
+
+    Raises:
+        OSError: If the file cannot be written; the message names it and the reason.
+    """
+    with replacing(path, with_digest=True) as partial:
+        with failures_named(path):
+            # We hold a lock on the file, which HDF5 would take for another writer's.
+            file = h5py.File(partial, "w", locking=False, rdcc_nbytes=_CACHE_BYTES)
+        with file:
+            with failures_named(path):
+                _reserve(partial, nbytes)
+            yield file
+            with failures_named(path):
+                file.flush()
+                used = file.id.get_filesize()
+        with failures_named(path):
+            os.truncate(partial, used)
+
+
+def _reserve(path: Path, nbytes: int) -> None:
+    with path.open("r+b") as file:
+        os.posix_fallocate(file.fileno(), 0, nbytes)

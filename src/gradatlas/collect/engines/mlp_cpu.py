@@ -1,0 +1,338 @@
+"""One hidden layer on the CPU: matrix products in BLAS, the inside of a block in numba.
+
+A trial's samples are halved again and again, down to blocks of whole minibatches. Once the first
+half has gone through the network, its effect on the first layer's output of the second half is one
+matrix product; most of the arithmetic is then in few, large products. Inside a block, where each
+minibatch depends on the one before, a compiled loop goes from minibatch to minibatch. One trial at
+a time, one thread, buffers reused.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg.blas import get_blas_funcs
+
+from gradatlas.collect.engines.factors import Factors, squared_norms, total
+from gradatlas.collect.trial import Measurement, TrialGradients
+from gradatlas.core.runtime import compiled
+from gradatlas.core.settings import batches
+
+if TYPE_CHECKING:
+    from gradatlas.collect.engines.prepare import Engine
+
+Array = NDArray[Any]  # float32 or float64, the dtype of the checkpoint
+
+BLOCK = 64  # samples of a block: longer ones leave more to the loop, shorter ones starve BLAS
+ROWS = 500  # samples of the data set that one product takes through the first layer
+# Sums may be regrouped and fused, but nan and inf keep their meaning: a diverged trial shows.
+FAST = {"reassoc", "contract", "nsz"}
+
+
+@dataclass(frozen=True)
+class _Network:
+    """The checkpoint as the trials need it.
+
+    Attributes:
+        inputs: The data set, shape (sample, input).
+        labels: Its classes, shape (sample,).
+        preactivations: W_0 x + b_0 of the whole data set, shape (sample, unit).
+        weight: Last layer's weight, shape (class, unit).
+        bias: Last layer's bias, shape (class,).
+    """
+
+    inputs: Array
+    labels: NDArray[np.int64]
+    preactivations: Array
+    weight: Array
+    bias: Array
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """What a trial leaves behind, one row a sample; buffers that the next trial overwrites.
+
+    Attributes:
+        labels: Classes, shape (sample,).
+        activations: h = max(a, 0), shape (sample, unit); a itself until a sample is reached.
+        residuals: Softmax minus one-hot label, shape (sample, class).
+        errors: d, the error backpropagated to the hidden units, shape (sample, unit).
+        losses: Mean loss of each minibatch, float64, shape (batch,).
+    """
+
+    labels: NDArray[np.int64]
+    activations: Array
+    residuals: Array
+    errors: Array
+    losses: NDArray[np.float64]
+
+
+def prepare(measurement: Measurement, inputs: Array, labels: NDArray[np.integer]) -> "Engine":
+    """See ``gradatlas.collect.engines.prepare.prepare``; ``inputs`` is kept, not copied."""
+    weights = measurement.weights
+    network = _Network(
+        inputs,
+        labels.astype(np.int64),
+        _preactivations(inputs, weights["hidden1.weight"], weights["hidden1.bias"]),
+        np.ascontiguousarray(weights["last.weight"]),
+        np.ascontiguousarray(weights["last.bias"]),
+    )
+    return partial(_run_trials, measurement, network)
+
+
+def _preactivations(inputs: Array, weight: Array, bias: Array) -> Array:
+    result = np.empty((len(inputs), len(weight)), weight.dtype)
+    for rows in batches(len(inputs), ROWS):
+        np.matmul(inputs[rows], weight.T, out=result[rows])
+        result[rows] += bias
+    return result
+
+
+@np.errstate(over="ignore", invalid="ignore")  # a diverged trial is stored as it is
+def _run_trials(
+    measurement: Measurement, network: _Network, sample_index: NDArray[np.unsignedinteger[Any]]
+) -> TrialGradients:
+    trials, samples = sample_index.shape
+    trial = _allocate(network, samples, -(-samples // measurement.batch_size))
+    shape = measurement.weights[measurement.parameter].shape
+    gradient = np.empty((trials, *shape), network.weight.dtype)
+    scalars = np.empty((4, trials))
+    for number, index in enumerate(sample_index):
+        _run(measurement, network, index, trial)
+        factors = _factors(measurement.parameter, network, index, trial)
+        gradient[number] = total(factors)
+        squares = np.concatenate(squared_norms(factors, measurement.batch_size), dtype=np.float64)
+        path_length, sum_of_squares = np.sqrt(squares).sum(), squares.sum()
+        scalars[:, number] = path_length, sum_of_squares, trial.losses[0], trial.losses[-1]
+    return TrialGradients(gradient, *scalars)
+
+
+def _allocate(network: _Network, samples: int, steps: int) -> _Trial:
+    classes, units = network.weight.shape
+    empty = partial(np.empty, dtype=network.weight.dtype)
+    return _Trial(
+        labels=np.empty(samples, np.int64),
+        activations=empty((samples, units)),
+        residuals=empty((samples, classes)),
+        errors=empty((samples, units)),
+        losses=np.empty(steps),
+    )
+
+
+def _run(
+    measurement: Measurement,
+    network: _Network,
+    index: NDArray[np.unsignedinteger[Any]],
+    trial: _Trial,
+) -> None:
+    """Fill in a trial's labels, activations, residuals, errors and losses."""
+    for source, target in (
+        (network.labels, trial.labels),
+        (network.preactivations, trial.activations),
+    ):
+        np.take(source, index, axis=0, out=target, mode="clip")  # raise would copy through a buffer
+    samples, batch_size = len(index), measurement.batch_size
+    last_layer = network.weight.copy(), network.bias.copy()
+    if not measurement.update.moves:
+        no_effect = np.zeros((samples, 1), network.weight.dtype)
+        _pass(trial, slice(0, samples), *last_layer, no_effect, batch_size, 0.0)
+        return
+    rate = measurement.update.learning_rate
+    inputs = _extend(network.inputs, index, rate / batch_size)
+    block_size = max(1, BLOCK // batch_size) * batch_size
+    for earlier, block in _halves(0, samples, block_size):
+        if earlier != block:
+            gram = inputs[block] @ inputs[earlier].T  # (sample of the block, earlier sample)
+            _subtract_product(trial.activations[block], gram, trial.errors[earlier])
+        else:
+            # Within one minibatch no sample has an effect on another.
+            within = inputs[block] if block_size > batch_size else inputs[block, :1]
+            _pass(trial, block, *last_layer, within @ within.T, batch_size, rate)
+
+
+def _pass(
+    trial: _Trial,
+    block: slice,
+    weight: Array,
+    bias: Array,
+    gram: Array,
+    batch_size: int,
+    rate: float,
+) -> None:
+    """Take a block of a trial through the network."""
+    _pass_block(
+        trial.labels[block],
+        trial.activations[block],
+        trial.residuals[block],
+        trial.errors[block],
+        trial.losses[block.start // batch_size :],
+        weight,
+        bias,
+        gram,
+        batch_size,
+        rate,
+    )
+
+
+def _halves(first: int, last: int, block_size: int) -> Iterator[tuple[slice, slice]]:
+    """The order in which a trial is taken: halves of halves, down to blocks.
+
+    Yields:
+        Pairs of slices: a block with itself, to be taken through the network, or samples that have
+        been with the later ones that they have their effect on.
+    """
+    blocks = -(-(last - first) // block_size)
+    if blocks == 1:
+        yield slice(first, last), slice(first, last)
+        return
+    middle = first + (blocks + 1) // 2 * block_size
+    yield from _halves(first, middle, block_size)
+    yield slice(first, middle), slice(middle, last)
+    yield from _halves(middle, last, block_size)
+
+
+def _subtract_product(target: Array, left: Array, right: Array) -> None:
+    """Target -= left @ right, without a copy: BLAS takes our rows for its columns."""
+    (gemm,) = get_blas_funcs(("gemm",), (target,))
+    gemm(-1.0, right.T, left.T, 1.0, target.T, overwrite_c=True)
+
+
+@compiled()
+def _extend(inputs: Array, index: NDArray[np.unsignedinteger[Any]], step: float) -> Array:
+    """A trial's inputs such that their Gram matrix is step (x . x' + 1): it carries step and bias.
+
+    Inputs that are the same for all samples of the trial (an image's margin) join the constant 1.
+    All minibatches but the last have the same step, and nothing comes after the last.
+    """
+    first = inputs[index[0]]
+    varies = np.zeros(len(first), np.bool_)
+    for sample in index:
+        row = inputs[sample]
+        for column in range(len(row)):
+            varies[column] |= row[column] != first[column]
+    varying = np.nonzero(varies)[0]
+    constant = 1.0
+    for margin in np.nonzero(~varies)[0]:
+        constant += first[margin] ** 2
+    extended = np.empty((len(index), len(varying) + 1), inputs.dtype)
+    extended[:, -1] = np.sqrt(step * constant)
+    scale = inputs.dtype.type(np.sqrt(step))
+    for place in range(len(index)):
+        row, target = inputs[index[place]], extended[place]
+        for column in range(len(varying)):
+            target[column] = scale * row[varying[column]]
+    return extended
+
+
+def _factors(
+    parameter: str, network: _Network, index: NDArray[np.unsignedinteger[Any]], trial: _Trial
+) -> Factors:
+    layer, _, kind = parameter.partition(".")
+    errors = {"hidden1": trial.errors, "last": trial.residuals}[layer]
+    if kind == "bias":
+        return Factors(errors, None)
+    return Factors(errors, network.inputs[index] if layer == "hidden1" else trial.activations)
+
+
+@compiled(fastmath=FAST)
+def _pass_block(
+    labels: NDArray[np.int64],
+    activations: Array,
+    residuals: Array,
+    errors: Array,
+    losses: NDArray[np.float64],
+    weight: Array,
+    bias: Array,
+    gram: Array,
+    batch_size: int,
+    learning_rate: float,
+) -> None:
+    """Take a block through the network, minibatch by minibatch, moving the last layer.
+
+    Arguments are the block's rows of ``_Trial``; ``gram`` holds step (x . x' + 1) within the block.
+    """
+    samples = len(labels)
+    for first in range(0, samples, batch_size):
+        last = min(first + batch_size, samples)
+        loss = 0.0
+        for sample in range(first, last):
+            if learning_rate != 0.0:
+                _subtract_rows(activations[sample], gram[sample], errors, first)
+            _rectify(activations[sample])
+            _classify(activations[sample], weight, bias, residuals[sample])
+            loss += _softmax_loss(residuals[sample], labels[sample])
+            _backpropagate(residuals[sample], weight, activations[sample], errors[sample])
+        losses[first // batch_size] = loss / (last - first)
+        if learning_rate != 0.0:
+            step = weight.dtype.type(learning_rate / (last - first))
+            for sample in range(first, last):
+                _move(weight, bias, residuals[sample], activations[sample], step)
+
+
+@compiled(fastmath=FAST)
+def _subtract_rows(target: Array, factors: Array, rows: Array, count: int) -> None:
+    """Take factors[r] * rows[r] from the target for the first ``count`` rows, eight at a time."""
+    whole = count - count % 8
+    for r in range(0, whole, 8):
+        f, v = factors[r : r + 8], rows[r : r + 8]
+        for u in range(len(target)):
+            target[u] -= ((f[0] * v[0, u] + f[1] * v[1, u]) + (f[2] * v[2, u] + f[3] * v[3, u])) + (
+                (f[4] * v[4, u] + f[5] * v[5, u]) + (f[6] * v[6, u] + f[7] * v[7, u])
+            )
+    for r in range(whole, count):
+        for u in range(len(target)):
+            target[u] -= factors[r] * rows[r, u]
+
+
+@compiled(fastmath=FAST)
+def _rectify(activation: Array) -> None:
+    for u in range(len(activation)):
+        activation[u] = 0 if activation[u] <= 0 else activation[u]  # nan stays nan
+
+
+@compiled(fastmath=FAST)
+def _classify(activation: Array, weight: Array, bias: Array, logits: Array) -> None:
+    for k in range(len(bias)):
+        logit = bias[k]
+        row = weight[k]
+        for u in range(len(activation)):
+            logit += row[u] * activation[u]
+        logits[k] = logit
+
+
+@compiled(fastmath=FAST)
+def _softmax_loss(logits: Array, label: int) -> float:
+    """Turn logits into softmax minus one-hot label, in place; return the sample's loss."""
+    largest = logits.max()
+    label_logit = logits[label]
+    total = 0.0
+    for k in range(len(logits)):
+        logits[k] = np.exp(logits[k] - largest)
+        total += logits[k]
+    for k in range(len(logits)):
+        logits[k] /= total
+    logits[label] -= 1
+    return float(np.log(total) + largest - label_logit)
+
+
+@compiled(fastmath=FAST)
+def _backpropagate(residual: Array, weight: Array, activation: Array, error: Array) -> None:
+    error[:] = 0
+    for k in range(len(residual)):
+        r, row = residual[k], weight[k]
+        for u in range(len(error)):
+            error[u] += r * row[u]
+    for u in range(len(error)):
+        error[u] = 0 if activation[u] <= 0 else error[u]
+
+
+@compiled(fastmath=FAST)
+def _move(weight: Array, bias: Array, residual: Array, activation: Array, step: float) -> None:
+    for k in range(len(bias)):
+        factor, row = step * residual[k], weight[k]
+        for u in range(len(activation)):
+            row[u] -= factor * activation[u]
+        bias[k] -= factor

@@ -1,0 +1,86 @@
+"""Collect a shard: trials through the engine into a file."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from gradatlas.archive.write import create_shard
+from gradatlas.collect.engines.prepare import prepare
+from gradatlas.collect.trial import Measurement
+from gradatlas.core.configuration import check_samples
+from gradatlas.core.provenance import Provenance, code_commit, library_versions
+from gradatlas.core.random import trial_samples
+from gradatlas.core.runtime import resolve_device
+from gradatlas.core.settings import TrialRange, TrialSettings, batches
+from gradatlas.data.idx import load_train
+from gradatlas.models.perceptron import architecture_of
+from gradatlas.train.checkpoint import load_checkpoint
+
+BLOCK_BYTES = {"cpu": 2**20, "cuda": 2**29}  # of gradients between two writes
+
+
+def collect(
+    target: Path,
+    settings: TrialSettings,
+    trials: TrialRange,
+    *,
+    checkpoint: Path,
+    data: Path,
+    device: str,
+) -> None:
+    """Run the trials of one shard and store every gradient.
+
+    Args:
+        target: The shard; it appears whole or not at all.
+        settings: The record of the trials.
+        trials: Which of them.
+        checkpoint: The weights every trial starts from.
+        data: Folder of the data set's IDX files.
+        device: ``auto``, ``cpu`` or ``cuda``.
+
+    Raises:
+        InputError: Device, data set or checkpoint cannot be used.
+        OSError: The shard cannot be written.
+    """
+    device = resolve_device(device)
+    split = load_train(data)
+    settings = replace(settings, training_samples=len(split.labels))
+    start = load_checkpoint(checkpoint, architecture_of(split, settings.hidden or ()))
+    check_samples(
+        settings.protocol, settings.samples_per_trial, settings.dataset, len(split.labels)
+    )
+    provenance = Provenance(start.sha256, device, code_commit(), library_versions())
+    measurement = Measurement(
+        start.weights, settings.update, settings.batch_size, settings.parameter
+    )
+    run = prepare(measurement, split.inputs, split.labels, device)
+    tensor = start.weights[settings.parameter]
+    name = f"{settings.protocol}, epoch {settings.epoch}, batch size {settings.batch_size}"
+    with (
+        create_shard(target, settings, provenance, trials, tensor.shape) as shard,
+        tqdm(total=len(trials), desc=name, unit="trial") as progress,
+    ):
+        at_a_time = max(1, BLOCK_BYTES[device] // tensor.nbytes)
+        for block in batches(len(trials), at_a_time):
+            index = sample_indices(settings, trials.first + block.start, trials.first + block.stop)
+            shard.append(**vars(run(index)), sample_index=index)
+            progress.update(len(index))
+
+
+def sample_indices(settings: TrialSettings, start: int, stop: int) -> NDArray[np.uint32]:
+    """Samples of the trials start, ..., stop - 1 in processing order, shape (trial, sample)."""
+    return np.stack(
+        [
+            trial_samples(
+                settings.seed,
+                trial,
+                population=settings.training_samples,
+                samples=settings.samples_per_trial,
+                sample_sets=settings.sample_sets,
+            )
+            for trial in range(start, stop)
+        ]
+    )

@@ -1,0 +1,145 @@
+"""The steps of single trials, as points in a plane: what the article sketches as arrows.
+
+The sum over the first samples of a trial is what a trial of only these samples gives, so the
+engine that collects the gradients also tells the path by which their sum came about.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from gradatlas.collect.engines.prepare import prepare
+from gradatlas.collect.shard import sample_indices
+from gradatlas.collect.trial import Measurement, Weights
+from gradatlas.core.files import replace_file
+from gradatlas.core.settings import TrialSettings
+from gradatlas.data.idx import Split, load_train
+from gradatlas.models.perceptron import architecture_of
+from gradatlas.train.checkpoint import load_checkpoint
+
+Array = NDArray[np.float64]
+
+TRIAL = 0
+PATH_POINTS = 32
+PATHS = 5  # batch sizes whose paths can be told apart in one picture
+
+
+@dataclass(frozen=True, eq=False)
+class GrowingSum:
+    """A sum of gradients as it grows over one trial.
+
+    Attributes:
+        batch_size: Samples per minibatch.
+        samples: Samples summed up so far, from 0 upwards, shape (P,).
+        sums: The sums, nats, float64, shape (P, weight).
+    """
+
+    batch_size: int
+    samples: NDArray[np.int64]
+    sums: Array
+
+
+def trace_steps(
+    target: Path,
+    settings: TrialSettings,
+    batch_sizes: Sequence[int],
+    checkpoints: Mapping[int, Path],
+    data: Path,
+) -> None:
+    """Follow one trial from every checkpoint and write its paths as a table.
+
+    Two pictures are taken of it: ``two samples``, one step at batch size 2 beside two steps at
+    batch size 1, and ``trial``, all its samples at several batch sizes.
+
+    Args:
+        target: CSV file to write: epoch, picture, batch_size, samples, x, y and norm, the last
+            three in nats. The norm is that of the sum itself, which may be longer than (x, y).
+        settings: The record of the trials; epoch and batch size do not matter.
+        batch_sizes: Batch sizes of the protocol, ascending.
+        checkpoints: Checkpoint file of each epoch.
+        data: Folder of the data set's IDX files.
+
+    Raises:
+        InputError: Data set or checkpoint cannot be used.
+    """
+    split = load_train(data)
+    settings = replace(settings, training_samples=len(split.labels))
+    order = sample_indices(settings, TRIAL, TRIAL + 1)[0]
+    trial = Split(split.inputs[order], split.labels[order])
+    tables = []
+    for epoch, path in checkpoints.items():
+        weights = load_checkpoint(path, architecture_of(split, settings.hidden or ())).weights
+        first_two = Split(trial.inputs[:2], trial.labels[:2])
+        pair = [grow(_measurement(settings, weights, size), first_two) for size in (1, 2)]
+        sizes = _spread_out(batch_sizes)
+        whole = [grow(_measurement(settings, weights, size), trial) for size in sizes]
+        tables += [_table(epoch, "two samples", pair), _table(epoch, "trial", whole)]
+    replace_file(target, pd.concat(tables).to_csv(index=False).encode())
+
+
+def grow(measurement: Measurement, trial: Split) -> GrowingSum:
+    """Sum of the gradients over the first samples of a trial, at up to 33 points.
+
+    Args:
+        measurement: Checkpoint, protocol and batch size.
+        trial: The trial's samples in processing order.
+    """
+    count, size = len(trial.labels), measurement.batch_size
+    ends = np.linspace(0, count, min(PATH_POINTS, -(-count // size)) + 1)
+    samples = np.minimum(np.ceil(ends / size).astype(np.int64) * size, count)
+    run = prepare(measurement, trial.inputs, trial.labels, "cpu")
+    order = np.arange(count, dtype=np.uint32)
+    sums = [run(order[None, :end]).gradient.ravel() for end in samples[1:]]
+    return GrowingSum(size, samples, np.stack([np.zeros_like(sums[0]), *sums]).astype(np.float64))
+
+
+def plane(sums: Sequence[GrowingSum]) -> Array:
+    """Two orthonormal directions to look along, shape (2, weight).
+
+    The first is that of the last, largest sum; the second holds as much as possible of what all
+    points have beside it, and the mean of that is not negative. Where a trial diverged, the points
+    before it did count.
+    """
+    points = np.concatenate([item.sums for item in sums])
+    points = points[np.isfinite(points).all(axis=1)]
+    first = points[-1] / (np.linalg.norm(points[-1]) or 1.0)
+    beside = points - np.outer(points @ first, first)
+    second = np.linalg.svd(beside, full_matrices=False)[2][0]
+    return np.stack([first, second if (beside @ second).sum() >= 0 else -second])
+
+
+def _measurement(settings: TrialSettings, weights: Weights, batch_size: int) -> Measurement:
+    return Measurement(weights, settings.update, batch_size, settings.parameter)
+
+
+def _spread_out(batch_sizes: Sequence[int]) -> list[int]:
+    """Up to five batch sizes in about equal ratios, the smallest and the largest among them."""
+    wanted = np.geomspace(batch_sizes[0], batch_sizes[-1], PATHS)
+    ratios = np.abs(np.log(np.divide.outer(batch_sizes, wanted)))
+    return [batch_sizes[place] for place in np.unique(ratios.argmin(axis=0))]
+
+
+def _table(epoch: int, picture: str, sums: Sequence[GrowingSum]) -> pd.DataFrame:
+    directions = plane(sums)
+    rows = []
+    for item in sums:
+        x, y = directions @ item.sums.T
+        norm = np.linalg.norm(item.sums, axis=1)
+        rows.append(
+            pd.DataFrame(
+                {
+                    "epoch": epoch,
+                    "picture": picture,
+                    "batch_size": item.batch_size,
+                    "samples": item.samples,
+                    "x": x,
+                    "y": y,
+                    "norm": norm,
+                }
+            )
+        )
+    return pd.concat(rows)

@@ -1,0 +1,342 @@
+"""The experiment as the configuration describes it, checked before any job starts."""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import best_match
+from jsonschema.validators import extend
+
+from gradatlas.core.errors import InputError
+from gradatlas.core.settings import Training, TrialSettings, Update
+
+LARGEST_INTEGER = 2**32 - 1  # of the seed, and of the sample indices as they are stored
+LONGEST_VALUE = 200  # characters of a value that an error message shows
+MOST_SHARDS = 100_000  # of one batch size; Snakemake plans no workflow of more jobs
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """What the weights do between the minibatches of a trial, and which trials are collected.
+
+    ``sample_sets`` is None where every trial draws samples of its own.
+    """
+
+    name: str
+    update: Update
+    samples_per_trial: int
+    trials: int
+    sample_sets: int | None
+    batch_sizes: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Everything that is measured.
+
+    Attributes:
+        seed: Determines the samples of every trial.
+        training_seeds: Determine initial weights and order of training, one run each; ascending.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        dataset: Name of the data set.
+        data_root: Folder above that of its files.
+        hidden: Units of each hidden layer.
+        training: Settings that all training runs share.
+        checkpoints: Epochs after which the weights are kept, ascending; 0 is the untrained network.
+        parameter: Weight or bias whose gradient is stored.
+        trials_per_job: Most trials of a shard.
+        protocols: Protocols by name.
+    """
+
+    seed: int
+    training_seeds: tuple[int, ...]
+    device: Literal["auto", "cpu", "cuda"]
+    dataset: str
+    data_root: str
+    hidden: tuple[int, ...]
+    training: Training
+    checkpoints: tuple[int, ...]
+    parameter: str
+    trials_per_job: int
+    protocols: Mapping[str, Protocol]
+
+    def trial_settings(
+        self, protocol: str, epoch: int, batch_size: int, training_seed: int
+    ) -> TrialSettings:
+        """The record of the trials of one protocol, epoch and batch size."""
+        chosen = self.protocols[protocol]
+        return TrialSettings(
+            protocol=protocol,
+            epoch=epoch,
+            batch_size=batch_size,
+            update=chosen.update,
+            samples_per_trial=chosen.samples_per_trial,
+            sample_sets=chosen.sample_sets,
+            parameter=self.parameter,
+            seed=self.seed,
+            training_seed=training_seed,
+            dataset=self.dataset,
+            training_samples=0,
+            hidden=self.hidden,
+            training=self.training,
+        )
+
+
+def read_experiment(config: Mapping[str, Any], schema: Path) -> Experiment:
+    """Check a configuration and return the experiment it describes.
+
+    Args:
+        config: The merged configuration, as YAML gives it.
+        schema: JSON schema of the configuration, a YAML file.
+
+    Raises:
+        InputError: One sentence with the key, the value and what is allowed.
+    """
+    _check_values(config)
+    validator = _Validator(yaml.safe_load(schema.read_text()))
+    error = best_match(validator.iter_errors(config))
+    if error is not None:
+        raise InputError(_sentence(error))
+    experiment = _build(config)
+    _check_relations(experiment)
+    return experiment
+
+
+def _build(config: Mapping[str, Any]) -> Experiment:
+    gradients = config["gradients"]
+    return Experiment(
+        seed=config["seed"],
+        training_seeds=tuple(sorted(config.get("seeds", [config["seed"]]))),
+        device=config["device"],
+        dataset=config["data"]["name"],
+        data_root=config["data"]["root"],
+        hidden=tuple(config["model"]["hidden"]),
+        training=Training(
+            **{key: value for key, value in config["training"].items() if key != "checkpoints"}
+        ),
+        checkpoints=tuple(config["training"]["checkpoints"]),
+        parameter=gradients["parameter"],
+        trials_per_job=gradients["trials_per_job"],
+        protocols={
+            name: _protocol(name, {**_protocol_defaults(gradients), **settings})
+            for name, settings in gradients["protocols"].items()
+        },
+    )
+
+
+def _protocol_defaults(gradients: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: gradients[key] for key in ("trials", "samples_per_trial", "batch_sizes")}
+
+
+def _protocol(name: str, settings: Mapping[str, Any]) -> Protocol:
+    key = f"gradients.protocols.{name}.learning_rate"
+    moves = settings["update"] == "sgd"
+    if moves and "learning_rate" not in settings:
+        raise InputError(f"{key} is missing; update sgd needs a step size, such as 0.01")
+    if not moves and "learning_rate" in settings:
+        raise InputError(
+            f"{key} is {settings['learning_rate']}, but update none takes no step; remove the key"
+        )
+    return Protocol(
+        name=name,
+        update=Update(settings["update"], float(settings.get("learning_rate", 0.0))),
+        samples_per_trial=settings["samples_per_trial"],
+        trials=settings["trials"],
+        sample_sets=settings.get("sample_sets"),
+        batch_sizes=tuple(sorted(settings["batch_sizes"])),
+    )
+
+
+def check_samples(protocol: str, samples_per_trial: int, dataset: str, available: int) -> None:
+    """Check that a trial can draw its samples without replacement.
+
+    Args:
+        protocol: Name of the protocol.
+        samples_per_trial: Samples of one of its trials.
+        dataset: Name of the data set.
+        available: Samples of its training set.
+
+    Raises:
+        InputError: The training set is too small.
+    """
+    if samples_per_trial > available:
+        raise InputError(
+            f"samples_per_trial of protocol {protocol} is {samples_per_trial}, expected at most "
+            f"{available}, the training samples of {dataset}: a trial draws without replacement"
+        )
+
+
+def check_file(path: Path) -> None:
+    """Check that a configuration file is YAML with keys at the top, none of them twice.
+
+    Raises:
+        InputError: One sentence with the file, the line and what is wrong there.
+        OSError: The file cannot be read.
+    """
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 - a SafeLoader
+    except yaml.MarkedYAMLError as error:
+        place = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise InputError(f"{path}{place} is not valid YAML: {error.problem}") from error
+    except (ValueError, RecursionError) as error:  # no text, a date such as 2020-99-99, nesting
+        raise InputError(f"{path} is not valid YAML: {error}") from error
+    if not isinstance(content, dict):
+        raise InputError(
+            f"{path} holds {_short(content)}, expected keys with values; config.yaml of the "
+            "repository shows every one"
+        )
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a key given twice, of which YAML would silently take the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"{key.value} is given twice", key.start_mark
+                )
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+def _items(value: object, key: str = "") -> Iterator[tuple[str, object]]:
+    """Every key and every value that is not a mapping or list, with its path."""
+    if isinstance(value, Mapping):
+        for name, item in value.items():
+            place = f"{key}.{name}" if key else str(name)
+            yield f"a key of {key}" if key else "a key", name
+            yield from _items(item, place)
+    elif isinstance(value, list | tuple):
+        for index, item in enumerate(value):
+            yield from _items(item, f"{key}.{index}")
+    else:
+        yield key, value
+
+
+def _check_values(config: Mapping[str, Any]) -> None:
+    """Refuse values that satisfy a JSON schema, or hide from it, and fail a job later.
+
+    They are .nan and .inf, which pass every bound; integers no array or index can have; text with
+    line ends, which a pattern's $ lets through, or with null bytes.
+    """
+    for key, value in _items(config):
+        if isinstance(value, float) and not math.isfinite(value):
+            raise InputError(f"{key} is {value}, expected a finite number")
+        if isinstance(value, int) and abs(value) > LARGEST_INTEGER:
+            raise InputError(f"{key} is {_short(value)}, expected at most {LARGEST_INTEGER}")
+        if isinstance(value, str) and not value.isprintable():
+            raise InputError(f"{key} is {_short(value)}, expected printable text")
+
+
+def _check_relations(experiment: Experiment) -> None:
+    checkpoints = experiment.checkpoints
+    if any(later <= earlier for earlier, later in pairwise(checkpoints)):
+        raise InputError(
+            f"training.checkpoints is {list(checkpoints)}, expected epochs in ascending order"
+        )
+    layer = experiment.parameter.partition(".")[0]
+    layers = [*(f"hidden{n + 1}" for n in range(len(experiment.hidden))), "last"]
+    if layer not in layers:
+        raise InputError(
+            f"gradients.parameter is {experiment.parameter!r}, expected a weight or bias of one "
+            f"of the model's layers: {', '.join(layers)}"
+        )
+    for protocol in experiment.protocols.values():
+        _check_protocol(protocol, experiment.trials_per_job)
+
+
+def _check_protocol(protocol: Protocol, trials_per_job: int) -> None:
+    key = f"gradients.protocols.{protocol.name}"
+    if protocol.batch_sizes[-1] > protocol.samples_per_trial:
+        raise InputError(
+            f"batch size {protocol.batch_sizes[-1]} of {key} is larger than the "
+            f"{protocol.samples_per_trial} samples of a trial; expected at most samples_per_trial"
+        )
+    if protocol.sample_sets and protocol.trials % protocol.sample_sets:
+        raise InputError(
+            f"{key}.sample_sets is {protocol.sample_sets}, expected a divisor of its "
+            f"{protocol.trials} trials"
+        )
+    if protocol.trials > trials_per_job * MOST_SHARDS:
+        raise InputError(
+            f"gradients.trials_per_job is {trials_per_job}, expected at least "
+            f"{-(-protocol.trials // MOST_SHARDS)} for the {protocol.trials} trials of {key}: "
+            "a job for each would be too many"
+        )
+
+
+# JSON schema takes 2.0 for an integer and any YAML value for a key; paths and shapes do not.
+_Validator = extend(  # type: ignore[no-untyped-call]
+    Draft202012Validator,
+    type_checker=Draft202012Validator.TYPE_CHECKER.redefine(
+        "integer", lambda _, value: isinstance(value, int) and not isinstance(value, bool)
+    ),
+)
+
+
+def _short(value: object) -> str:
+    """What YAML gave, cut where it would fill the terminal."""
+    # Python writes no integer of thousands of digits in decimal; YAML reads one in hexadecimal.
+    text = hex(value) if isinstance(value, int) and abs(value) > LARGEST_INTEGER**9 else repr(value)
+    return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}..."
+
+
+def _sentence(error: Any) -> str:  # noqa: ANN401 - jsonschema types what it reports as unset
+    """Say in one sentence which key breaks the schema, with what value, and what is allowed."""
+    key = ".".join(str(part) for part in error.absolute_path)
+    subject = f"a key of {key}" if "propertyNames" in error.absolute_schema_path else key
+    place = f"{subject or 'the configuration'} is {_short(error.instance)}"
+    properties = sorted(error.schema.get("properties", ()))
+    match error.validator:
+        case "additionalProperties":
+            unknown = sorted(str(name) for name in set(error.instance) - set(properties))
+            name = ".".join(filter(None, (key, unknown[0])))
+            return f"{name} is not a known key, expected one of: {', '.join(properties)}"
+        case "required":
+            missing = sorted(set(error.validator_value) - set(error.instance))
+            name = ".".join(filter(None, (key, missing[0])))
+            return f"{name} is missing; {_describe(error.schema['properties'][missing[0]])}"
+        case _:
+            return f"{place}, expected {_expectation(error)}"
+
+
+def _describe(schema: Mapping[str, Any]) -> str:
+    return f"it is needed: {schema['description']}"
+
+
+_EXPECTATIONS = {
+    "minimum": "a value of at least {}",
+    "maximum": "a value of at most {}",
+    "exclusiveMinimum": "a value above {}",
+    "exclusiveMaximum": "a value below {}",
+    "minItems": "at least {} entry",
+    "minProperties": "at least {} entry",
+    "minLength": "at least {} character",
+    "pattern": "text that matches {}",
+}
+
+_TYPES = {
+    "integer": "a whole number",
+    "number": "a number, such as 0.01 or 1.0e-2 (YAML takes 1e-2 for text)",
+    "string": "text",
+    "array": "a list",
+    "object": "keys with values",
+}
+
+
+def _expectation(error: Any) -> str:  # noqa: ANN401 - as above
+    validator, value = str(error.validator), error.validator_value
+    if validator == "type":
+        return _TYPES[value]
+    if validator == "enum":
+        return "one of: " + ", ".join(map(str, value))
+    if validator == "uniqueItems":
+        return "no value twice"
+    return _EXPECTATIONS[validator].format(value)

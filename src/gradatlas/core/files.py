@@ -1,0 +1,164 @@
+"""Files that are whole or not there, and the digests beside them.
+
+New content goes to a file of its own in the target's folder, is flushed to disk and then renamed:
+what stands under the final name is complete at any moment, also after a crash. A file that is
+costly to make has its SHA-256 in ``NAME.sha256`` beside it, as ``sha256sum --check`` reads it.
+"""
+
+import fcntl
+import glob
+import hashlib
+import json
+import os
+import secrets
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from gradatlas.core.errors import InputError, reworded
+
+PARTIAL_SUFFIX = ".partial"
+DIGEST_SUFFIX = ".sha256"
+
+
+def mapping_digest(facts: Mapping[str, object]) -> str:
+    """SHA-256 of a mapping's canonical JSON, the same for any order of its keys."""
+    canonical = json.dumps(facts, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def digest_path(path: Path) -> Path:
+    """Where the digest of a file stands."""
+    return path.with_name(path.name + DIGEST_SUFFIX)
+
+
+def check_digest(path: Path) -> str:
+    """Compare a file with the digest beside it.
+
+    Returns:
+        The file's SHA-256.
+
+    Raises:
+        InputError: The two differ, or there is no digest.
+        OSError: The file is missing or unreadable.
+    """
+    found = file_digest(path)
+    beside = digest_path(path)
+    if not beside.exists():
+        raise InputError(f"{beside} is missing, so {path} cannot be checked; make both again")
+    expected = beside.read_text(errors="replace").partition(" ")[0]
+    if found != expected:
+        raise InputError(
+            f"{path} is damaged or was altered: its SHA-256 is {found}, but {beside} says "
+            f"{expected!r}; restore the file from a copy or make it again"
+        )
+    return found
+
+
+def replace_file(path: Path, content: bytes, *, with_digest: bool = False) -> None:
+    """Write a file that appears under its name once all of it is on disk.
+
+    Args:
+        path: Final name; an existing file is replaced, missing folders are made.
+        content: The whole file.
+        with_digest: Whether to write its digest beside it.
+
+    Raises:
+        OSError: If the file cannot be written; the message names it and the reason.
+    """
+    with replacing(path, with_digest=with_digest) as partial, failures_named(path):
+        partial.write_bytes(content)
+
+
+@contextmanager
+def replacing(path: Path, *, with_digest: bool = False) -> Iterator[Path]:
+    """A new file beside ``path`` that takes its place if the block ends normally.
+
+    Args:
+        path: Final name; an existing file is replaced, missing folders are made.
+        with_digest: Whether to write its digest beside it.
+
+    Yields:
+        The name under which to write, of an empty file.
+
+    Raises:
+        OSError: If the file cannot be written; the message names it and the reason.
+    """
+    with failures_named(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        is_directory, is_other = path.is_dir(), path.exists() and not path.is_file()
+    if is_directory:
+        raise IsADirectoryError(f"{path} is a directory, expected the name of a file to write")
+    if is_other:
+        raise FileExistsError(f"{path} is a device or a pipe, expected the name of a file to write")
+    _discard_stale(path)
+    partial, descriptor = _open_partial(path)
+    try:
+        yield partial
+        with failures_named(path):
+            os.fsync(descriptor)
+            digest = file_digest(partial) if with_digest else None
+            partial.replace(path)
+            _sync_folder(path.parent)
+    finally:
+        partial.unlink(missing_ok=True)
+        os.close(descriptor)
+    if digest is not None:
+        replace_file(digest_path(path), f"{digest}  {path.name}\n".encode())
+
+
+def _open_partial(path: Path) -> tuple[Path, int]:
+    """Create and lock a file of our own next to ``path``; the lock says that we are alive."""
+    while True:
+        partial = path.with_name(f".{path.name}.{secrets.token_hex(8)}{PARTIAL_SUFFIX}")
+        with failures_named(path):
+            descriptor = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+        try:
+            alone = _lock(descriptor)
+        except OSError:  # a file system without locks, where nobody discards anything as stale
+            alone = True
+        if alone and partial.exists():
+            return partial, descriptor
+        os.close(descriptor)  # taken for stale and discarded between creation and lock
+
+
+def _discard_stale(path: Path) -> None:
+    """Delete what writers of ``path`` that were killed left behind; a living one holds a lock."""
+    for partial in path.parent.glob(f".{glob.escape(path.name)}.*{PARTIAL_SUFFIX}"):
+        # Already gone, not ours to delete, or on a file system without locks: harmless.
+        with suppress(OSError), partial.open("r+b") as file:
+            if _lock(file.fileno()):
+                partial.unlink(missing_ok=True)
+
+
+def _lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def failures_named(path: Path) -> Iterator[None]:
+    """Turn an operating system's error into a sentence that names the file to be written."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        sentence = f"{path} could not be written ({reason}); nothing was kept"
+        raise reworded(error, sentence) from error

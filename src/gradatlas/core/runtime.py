@@ -1,0 +1,65 @@
+"""Where the arithmetic runs: the device, and loops that numba compiles."""
+
+import ctypes
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from gradatlas.core.errors import InputError
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def compiled(**options: Any) -> Callable[[Function], Function]:  # noqa: ANN401 - numba's
+    """Decorate a function to be compiled, once for all processes where that can be stored.
+
+    Numba refuses to store anything where neither the package's folder nor the user's own is
+    writable, as in many containers; then every process compiles for itself.
+
+    Args:
+        options: Those of ``numba.njit``.
+    """
+    from numba import njit  # a third of a second that only compiled code needs to wait
+
+    def decorate(function: Function) -> Function:
+        try:
+            result: Function = njit(cache=True, **options)(function)
+        except RuntimeError as error:
+            if "cannot cache" not in str(error):
+                raise
+            result = njit(**options)(function)
+        return result
+
+    return decorate
+
+
+def resolve_device(requested: str) -> str:
+    """Turn ``auto`` into ``cuda`` where there is a CUDA device, else ``cpu``.
+
+    Raises:
+        InputError: ``cuda`` was requested and there is none.
+    """
+    if requested == "cpu":
+        return "cpu"
+    available = _cuda_driver_finds_a_device() and _torch_finds_a_device()
+    if requested == "cuda" and not available:
+        raise InputError(
+            "device is cuda, but torch finds no CUDA device here; set device: cpu, or auto"
+        )
+    return "cuda" if available else "cpu"
+
+
+def _cuda_driver_finds_a_device() -> bool:
+    """Ask the driver itself, so that a machine without one need not import torch to know."""
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return False
+    count = ctypes.c_int(0)
+    found = driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0
+    return found and count.value > 0
+
+
+def _torch_finds_a_device() -> bool:
+    import torch  # takes two seconds, which a machine without a driver need not wait
+
+    return torch.cuda.is_available()

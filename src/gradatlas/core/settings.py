@@ -1,0 +1,164 @@
+"""What is measured, in frozen dataclasses: every setting, its unit and its meaning are said here.
+
+``TrialSettings`` is the record of a set of trials. It goes whole into shards, statistics and
+tables; nothing copies its fields one by one.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+from gradatlas.core.files import mapping_digest
+
+
+@dataclass(frozen=True)
+class Update:
+    """What the weights do between the minibatches of a trial.
+
+    Attributes:
+        name: ``sgd``, a step w <- w - learning rate x gradient of the minibatch's mean loss, of all
+            layers; or ``none``, they stay at the checkpoint.
+        learning_rate: Step size of ``sgd``; 0 for ``none``.
+    """
+
+    name: Literal["sgd", "none"]
+    learning_rate: float
+
+    @property
+    def moves(self) -> bool:
+        """Whether a minibatch sees other weights than the one before."""
+        return self.name != "none"
+
+
+@dataclass(frozen=True)
+class Training:
+    """How the network is trained: plain minibatch SGD.
+
+    Attributes:
+        batch_size: Samples of a step.
+        learning_rate: Step size, along the gradient of the mean loss.
+        momentum: Share of the last step that is taken again; 0 is plain SGD.
+    """
+
+    batch_size: int
+    learning_rate: float
+    momentum: float
+
+
+@dataclass(frozen=True)
+class TrialSettings:
+    """The record of a set of trials: everything that determines what is measured in them.
+
+    Attributes:
+        protocol: Name of the protocol.
+        epoch: Epoch of the checkpoint that every trial starts from.
+        batch_size: Samples of one minibatch; the last one of a trial is the remainder.
+        update: What the weights do between minibatches.
+        samples_per_trial: Samples that a trial draws without replacement, N.
+        sample_sets: Number of sample sets that the trials share, trial k taking set
+            k % sample_sets in an order of its own; None: each trial draws samples of its own.
+        parameter: Parameter whose gradient is stored, such as ``last.weight``.
+        seed: Seed of the trials' samples and their order.
+        training_seed: Seed of the training run: initial weights and order of samples.
+        dataset: Name of the data set.
+        training_samples: Samples of its training set, P; 0 until the data have been read.
+        hidden: Units of each hidden layer; None in files of format version 1, which do not say.
+        training: How the checkpoint was trained; None in files of format version 1.
+    """
+
+    protocol: str
+    epoch: int
+    batch_size: int
+    update: Update
+    samples_per_trial: int
+    sample_sets: int | None
+    parameter: str
+    seed: int
+    training_seed: int
+    dataset: str
+    training_samples: int
+    hidden: tuple[int, ...] | None
+    training: Training | None
+
+    @property
+    def batches_per_trial(self) -> int:
+        """Minibatches of one trial, K = ceil(N / B), the remainder included."""
+        return -(-self.samples_per_trial // self.batch_size)
+
+    @property
+    def shared(self) -> "TrialSettings":
+        """What all trials of a protocol have in common, whatever epoch and batch size."""
+        return replace(self, epoch=0, batch_size=0)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of ``shared``, by which shards of one experiment and protocol are told."""
+        return mapping_digest(asdict(self.shared))
+
+
+@dataclass(frozen=True)
+class TrialRange:
+    """Consecutive trials, such as those of one shard; ``last`` is included."""
+
+    first: int
+    last: int
+
+    def __str__(self) -> str:
+        return f"{self.first}-{self.last}"
+
+    def __len__(self) -> int:
+        return self.last - self.first + 1
+
+
+def batches(samples: int, batch_size: int) -> Iterator[slice]:
+    """Slices of a trial's minibatches; the last one is the remainder."""
+    for start in range(0, samples, batch_size):
+        yield slice(start, min(start + batch_size, samples))
+
+
+def from_mapping(mapping: Mapping[str, Any]) -> TrialSettings:
+    """Inverse of ``dataclasses.asdict``, also after JSON, which has no tuples."""
+    nested = {
+        "update": Update(**mapping["update"]),
+        "hidden": None if mapping["hidden"] is None else tuple(mapping["hidden"]),
+        "training": None if mapping["training"] is None else Training(**mapping["training"]),
+    }
+    return TrialSettings(**{**mapping, **nested})
+
+
+def to_attributes(settings: TrialSettings) -> dict[str, str | int | float]:
+    """The record as attributes of an HDF5 file.
+
+    Returns:
+        The whole of it under ``settings``, as JSON, and single fields under their own names for
+        people to read; a field that is None has none.
+    """
+    nested = asdict(settings)
+    whole = json.dumps(nested, sort_keys=True)
+    update = nested.pop("update")
+    flat = {**nested, "update": update.pop("name"), **update}
+    single = {name: value for name, value in flat.items() if isinstance(value, str | int | float)}
+    return {**single, "settings": whole}
+
+
+def from_attributes(attributes: Mapping[str, Any]) -> TrialSettings:
+    """Inverse of ``to_attributes``, also for files of format version 1.
+
+    Those have single fields only. Files from before there were several training seeds lack
+    ``training_seed``: it was the seed.
+
+    Raises:
+        KeyError: An attribute is missing.
+    """
+    if "settings" in attributes:
+        return from_mapping(json.loads(attributes["settings"]))
+    optional = {
+        "sample_sets": attributes.get("sample_sets"),
+        "training_seed": attributes.get("training_seed", attributes["seed"]),
+        "hidden": None,
+        "training": None,
+        "update": {"name": attributes["update"], "learning_rate": attributes["learning_rate"]},
+    }
+    fields = TrialSettings.__dataclass_fields__
+    return from_mapping({name: optional.get(name, attributes.get(name)) for name in fields})

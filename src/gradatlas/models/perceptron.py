@@ -1,0 +1,72 @@
+"""The multilayer perceptron: its parameters' names, initial values, and forward pass."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradatlas.core.random import Stream, random_bits
+from gradatlas.data.idx import Split
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Layer sizes of a multilayer perceptron with ReLU between the layers."""
+
+    inputs: int
+    hidden: tuple[int, ...]
+    outputs: int
+
+    @property
+    def layers(self) -> dict[str, tuple[int, int]]:
+        """Shape (output, input) of each layer's weight, by layer name, in forward order."""
+        sizes = (self.inputs, *self.hidden, self.outputs)
+        names = [*(f"hidden{n}" for n in range(1, len(self.hidden) + 1)), "last"]
+        return {
+            name: (output, input_)
+            for name, (input_, output) in zip(names, pairwise(sizes), strict=True)
+        }
+
+    @property
+    def parameters(self) -> dict[str, tuple[int, ...]]:
+        """Shape of each parameter, by parameter name, in forward order."""
+        shapes: dict[str, tuple[int, ...]] = {}
+        for name, shape in self.layers.items():
+            shapes[f"{name}.weight"] = shape
+            shapes[f"{name}.bias"] = shape[:1]
+        return shapes
+
+
+def architecture_of(split: Split, hidden: tuple[int, ...]) -> Architecture:
+    """The perceptron that fits a data set: one input a pixel, one output a class."""
+    return Architecture(split.inputs.shape[1], hidden, int(split.labels.max()) + 1)
+
+
+def initial_parameters(architecture: Architecture, seed: int) -> dict[str, NDArray[np.float32]]:
+    """Draw weights and biases uniformly within 1/sqrt(fan in), PyTorch's default for a Linear.
+
+    The draws come from raw Philox bits, so they are the same under any version of any library.
+    """
+    parameters = {}
+    for index, (name, shape) in enumerate(architecture.parameters.items()):
+        bound = 1 / np.sqrt(architecture.layers[name.partition(".")[0]][1])
+        bits = random_bits(seed, Stream.INITIAL_WEIGHTS, index, int(np.prod(shape)))
+        uniform = (bits >> np.uint64(11)) * 2.0**-53  # [0, 1), all 53 bits of a double
+        parameters[name] = ((2 * uniform - 1) * bound).astype(np.float32).reshape(shape)
+    return parameters
+
+
+def logits(parameters: "Mapping[str, torch.Tensor]", inputs: "torch.Tensor") -> "torch.Tensor":
+    """Forward pass, from inputs (batch, input) to unnormalised log-probabilities (batch, class)."""
+    *hidden, last = dict.fromkeys(name.partition(".")[0] for name in parameters)
+    activations = inputs
+    for layer in hidden:
+        weight, bias = parameters[f"{layer}.weight"], parameters[f"{layer}.bias"]
+        activations = (activations @ weight.T + bias).relu()  # (batch, unit)
+    return activations @ parameters[f"{last}.weight"].T + parameters[f"{last}.bias"]

@@ -1,0 +1,213 @@
+"""What the workflow has to know before a job starts: plain functions of an experiment.
+
+The rules name inputs, outputs and scripts; which shards there are to be, which checkpoint still
+holds, and which code a result depends on is said here.
+"""
+
+import ast
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+from gradatlas.core.configuration import Experiment, Protocol, check_samples
+from gradatlas.core.errors import InputError
+from gradatlas.core.files import file_digest, mapping_digest
+from gradatlas.core.settings import TrialRange
+from gradatlas.data.idx import IDX_FILES, count_training_samples, idx_paths, is_absent
+from gradatlas.train.checkpoint import read_facts
+
+_SHARD_NAME = re.compile(r"trials(\d+)-(\d+)\.h5")
+
+
+def check_writable(folders: Iterable[Path]) -> None:
+    """Refuse a folder where Snakemake would end in a traceback.
+
+    Raises:
+        InputError: A folder is there and cannot be written to.
+    """
+    for folder in folders:
+        if folder.exists() and not os.access(folder, os.W_OK):
+            raise InputError(
+                f"{folder} is read-only; to run, copy results/ to a folder of your own and name "
+                "that by --directory; to read, use gradatlas.open and gradatlas verify"
+            )
+
+
+def results_folders(experiment: Experiment) -> dict[str, int]:
+    """The results folder of each training seed.
+
+    That of the trials' seed is the plain one, so that further training seeds leave its files where
+    they are.
+    """
+    return {
+        "results" if seed == experiment.seed else f"results/seed{seed}": seed
+        for seed in experiment.training_seeds
+    }
+
+
+def grid(experiment: Experiment, *protocols: str) -> list[tuple[str, int, int]]:
+    """Every (protocol, epoch, batch size) of the experiment, or of some of its protocols."""
+    return [
+        (protocol.name, epoch, batch_size)
+        for protocol in experiment.protocols.values()
+        if not protocols or protocol.name in protocols
+        for epoch in experiment.checkpoints
+        for batch_size in protocol.batch_sizes
+    ]
+
+
+def shard_paths(
+    experiment: Experiment, results: str, protocol: str, epoch: int | str, batch_size: int | str
+) -> list[str]:
+    """Paths of a batch size's shards, those already collected included."""
+    folder = Path(results, "gradients", protocol, f"epoch{epoch}", f"batch{batch_size}")
+    names = (_SHARD_NAME.fullmatch(path.name) for path in folder.glob("*.h5"))
+    existing = frozenset(TrialRange(*map(int, name.groups())) for name in names if name)
+    trials = experiment.protocols[protocol].trials
+    planned = plan_shards(trials, experiment.trials_per_job, existing)
+    return [f"{folder}/trials{trials}.h5" for trials in planned]
+
+
+def plan_shards(
+    trials: int, trials_per_job: int, existing: frozenset[TrialRange] = frozenset()
+) -> list[TrialRange]:
+    """Split trials into shards, keeping the existing ones that fit.
+
+    With nothing collected yet every shard has ``trials_per_job`` trials, the last one what is
+    left. Later on, the shards that are there stay, so that more trials collect only new ones.
+
+    Args:
+        trials: Number of trials wanted.
+        trials_per_job: Most trials of a new shard.
+        existing: Shards already collected.
+
+    Returns:
+        Shards in ascending order that cover every trial exactly once.
+    """
+    longest = {
+        shard.first: shard
+        for shard in sorted(existing, key=lambda shard: shard.last)
+        if shard.last < trials
+    }
+    shards: list[TrialRange] = []
+    first = 0
+    while first < trials:
+        shard = longest.get(first) or _new_shard(first, trials, trials_per_job, longest)
+        shards.append(shard)
+        first = shard.last + 1
+    return shards
+
+
+def _new_shard(
+    first: int, trials: int, trials_per_job: int, existing: Mapping[int, TrialRange]
+) -> TrialRange:
+    following = min((start for start in existing if start > first), default=trials)
+    return TrialRange(first, min(first + trials_per_job, following) - 1)
+
+
+def main_protocol(experiment: Experiment) -> Protocol:
+    """The protocol closest to the article's: weights move, trials have samples of their own."""
+    protocols = experiment.protocols.values()
+    moving = [item for item in protocols if item.update.moves]
+    own_samples = [item for item in moving if item.sample_sets is None]
+    return [*own_samples, *moving, *protocols][0]
+
+
+def protocol_roles(experiment: Experiment) -> dict[str, str | list[str]]:
+    """Which protocols figures show as what.
+
+    Returns:
+        ``main``: that of ``main_protocol``; ``frozen``: those whose weights stay; ``reordered``:
+        those whose trials share sample sets.
+    """
+    protocols = experiment.protocols.values()
+    return {
+        "main": main_protocol(experiment).name,
+        "frozen": [item.name for item in protocols if not item.update.moves],
+        "reordered": [item.name for item in protocols if item.sample_sets is not None],
+    }
+
+
+def data_files(experiment: Experiment, folder: Path) -> tuple[list[str], bool]:
+    """Files of the data set, and whether they are still to be downloaded.
+
+    Raises:
+        InputError: The files are incomplete or damaged, or too few for a trial.
+        OSError: A file cannot be read.
+    """
+    if is_absent(folder):
+        return [str(folder / pattern.format(3)) for pattern in IDX_FILES.values()], True
+    paths = [str(path) for path in idx_paths(folder).values()]
+    available = count_training_samples(folder)
+    for protocol in experiment.protocols.values():
+        check_samples(protocol.name, protocol.samples_per_trial, experiment.dataset, available)
+    return paths, False
+
+
+def training_digest(experiment: Experiment, seed: int, code: str) -> str:
+    """SHA-256 of what makes a checkpoint: all settings of training, and its code.
+
+    Args:
+        experiment: Which epochs are kept is not part of it.
+        seed: Seed of the training run.
+        code: Digest of the training code.
+    """
+    facts = {
+        "seed": seed,
+        "data": experiment.dataset,
+        "hidden": experiment.hidden,
+        **vars(experiment.training),
+        "code": code,
+    }
+    return mapping_digest(facts)
+
+
+def is_kept(checkpoint: Path, shard: Path, expected: str) -> bool:
+    """Whether a shard stays although training runs again, as for a further checkpoint.
+
+    Args:
+        checkpoint: The checkpoint that the shard starts from.
+        shard: The shard.
+        expected: ``training_digest`` of the checkpoint that the experiment makes.
+    """
+    return shard.exists() and read_facts(checkpoint).get("training_digest") == expected
+
+
+def code_digest(script: Path, source: Path) -> str:
+    """SHA-256 of a script and of every module of ours that it needs.
+
+    Args:
+        script: A Python file.
+        source: Folder that holds our package. Its ``__init__`` files hold no logic and do not
+            count.
+    """
+    return mapping_digest({"code": [file_digest(path) for path in _closure(script, source)]})
+
+
+def _closure(script: Path, source: Path) -> list[Path]:
+    """A script and the modules below ``source`` that it imports, directly or through others."""
+    found = [script]
+    for path in found:  # which grows
+        found += sorted({module for module in _imported(path, source) if module not in found})
+    return found
+
+
+def _imported(path: Path, source: Path) -> Iterator[Path]:
+    """Modules below ``source`` that a file imports when it runs, inside functions too."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    guards = (n for n in ast.walk(tree) if isinstance(n, ast.If))
+    typing = {
+        child
+        for guard in guards
+        if "TYPE_CHECKING" in ast.unparse(guard.test)
+        for child in ast.walk(guard)
+    }
+    for node in ast.walk(tree):
+        names: list[str] = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        files = (source / f"{name.replace('.', '/')}.py" for name in names)
+        yield from (file for file in files if node not in typing and file.is_file())

@@ -1,0 +1,111 @@
+"""Where the spread of the norm comes from: which samples a trial draws, or their order."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import stats
+
+from gradatlas.statistics.paired import Sweep
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class VarianceSources:
+    """One-way random-effects analysis of variance of the norm over sample sets.
+
+    Attributes:
+        between_sets: sigma^2 of the sample sets, (MS_between - MS_within) / orders; unbiased, so
+            it may be negative.
+        within_sets: sigma^2 of the orders of one set, MS_within.
+        sample_share: Share of the sets in the sum of both.
+        f_ratio: MS_between / MS_within.
+        orders: Orders per set.
+        degrees_of_freedom: Between and within sets.
+    """
+
+    between_sets: float
+    within_sets: float
+    sample_share: float
+    f_ratio: float
+    orders: float
+    degrees_of_freedom: tuple[int, int]
+
+    def interval(self, confidence: float) -> tuple[float, float]:
+        """Exact interval of the sample share for Gaussian effects (Searle 1971)."""
+        tails = (1 + confidence) / 2, (1 - confidence) / 2
+        low, high = (
+            self.f_ratio / stats.f.ppf(tail, *self.degrees_of_freedom) - 1 for tail in tails
+        )
+        return float(low / (low + self.orders)), float(high / (high + self.orders))
+
+    def p_values(self, share: float) -> tuple[float, float]:
+        """One-sided p-values of "the sample share is above" and "below" the given one."""
+        scaled = self.f_ratio / (1 + self.orders * share / (1 - share))
+        above = stats.f.sf(scaled, *self.degrees_of_freedom)
+        return float(above), float(1 - above)
+
+
+def analyse_variance(norms: Array, sets: NDArray[np.integer]) -> VarianceSources:
+    """Split the variance of the norm into samples and order.
+
+    With unequal numbers of orders their effective number replaces them (Searle 1971).
+
+    Args:
+        norms: Norm of each trial, shape (T,).
+        sets: Sample set of each trial, shape (T,); at least 2 sets, one with 2 trials or more.
+    """
+    _, index, counts = np.unique(sets, return_inverse=True, return_counts=True)
+    means = np.bincount(index, norms) / counts
+    between, within = len(counts) - 1, len(norms) - len(counts)
+    mean_square_between = float(counts @ np.square(means - norms.mean())) / between
+    mean_square_within = float(np.square(norms - means[index]).sum()) / within
+    orders = float(len(norms) - np.square(counts).sum() / len(norms)) / between
+    between_sets = (mean_square_between - mean_square_within) / orders
+    return VarianceSources(
+        between_sets=between_sets,
+        within_sets=mean_square_within,
+        sample_share=between_sets / (between_sets + mean_square_within),
+        f_ratio=mean_square_between / mean_square_within,
+        orders=orders,
+        degrees_of_freedom=(between, within),
+    )
+
+
+def is_split(sweep: Sweep) -> bool:
+    """Whether a sweep has sample sets in several orders, so that its variance can be split."""
+    sets = len(np.unique(sweep.units))
+    return sweep.sample_sets is not None and 1 < sets < len(sweep.trials)
+
+
+def split_variance(sweeps: Sequence[Sweep], confidence: float) -> pd.DataFrame:
+    """Samples or order, at every batch size of the protocols whose trials share sample sets.
+
+    Returns:
+        One row per protocol, epoch and batch size: sample_sets, orders, variance_between_sets,
+        variance_within_sets, sample_share with its interval, and order_share.
+    """
+    columns = [
+        *("protocol", "epoch", "batch_size", "sample_sets", "orders"),
+        *("variance_between_sets", "variance_within_sets"),
+        *("sample_share", "sample_share_low", "sample_share_high", "order_share"),
+    ]
+    rows = [
+        _row(sweep, index, confidence)
+        for sweep in sweeps
+        if is_split(sweep)
+        for index in range(len(sweep.batch_sizes))
+    ]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _row(sweep: Sweep, index: int, confidence: float) -> tuple[object, ...]:
+    sources = analyse_variance(sweep.norm[index], sweep.units)
+    return (
+        *(sweep.protocol, sweep.epoch, int(sweep.batch_sizes[index]), sweep.sample_sets),
+        *(sources.orders, sources.between_sets, sources.within_sets, sources.sample_share),
+        *(*sources.interval(confidence), 1 - sources.sample_share),
+    )

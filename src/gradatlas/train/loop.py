@@ -1,0 +1,239 @@
+"""One training run: plain minibatch SGD, one trajectory, deterministic from its seed."""
+
+import math
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from functools import partial, reduce
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from safetensors.numpy import load_file
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+from tqdm import tqdm
+
+from gradatlas.core.errors import InputError
+from gradatlas.core.files import replace_file
+from gradatlas.core.provenance import code_commit, library_versions
+from gradatlas.core.random import Stream, permutation
+from gradatlas.core.runtime import resolve_device
+from gradatlas.core.settings import Training, batches
+from gradatlas.data.idx import Split, load_test, load_train
+from gradatlas.models.perceptron import architecture_of, initial_parameters, logits
+from gradatlas.train.checkpoint import read_facts, save_checkpoint
+
+PIECE = 256  # samples of a training batch that one thread differentiates
+EVALUATION_PIECE = 5000
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Mean loss in nats and share of right answers over a whole split."""
+
+    loss: float
+    accuracy: float
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """State after an epoch: weights by parameter name, float32, and how good they are."""
+
+    number: int
+    weights: dict[str, NDArray[np.float32]]
+    train: Evaluation
+    test: Evaluation
+
+
+def train(
+    train_split: Split,
+    test_split: Split,
+    hidden: tuple[int, ...],
+    settings: Training,
+    epochs: int,
+    *,
+    seed: int,
+    device: str,
+    threads: int = 1,
+) -> Iterator[Epoch]:
+    """Train, yielding the network after every epoch, the untrained one as epoch 0.
+
+    Gradients and evaluations are summed over pieces of fixed size, each computed by one thread,
+    so the weights have the same bits whatever the number of threads.
+
+    Args:
+        train_split: Training set; each epoch goes through all of it in a new order.
+        test_split: Test set, for evaluation alone.
+        hidden: Units of each hidden layer.
+        settings: Batch size, learning rate and momentum.
+        epochs: Number of the last epoch.
+        seed: Determines initial weights and the order of samples.
+        device: A torch device, ``cpu`` or ``cuda``.
+        threads: Pieces computed at the same time.
+
+    Yields:
+        Epochs 0, 1, ..., epochs.
+    """
+    torch.set_num_threads(1)
+    weights = {
+        name: torch.tensor(value, device=device, requires_grad=True)
+        for name, value in initial_parameters(architecture_of(train_split, hidden), seed).items()
+    }
+    optimizer = torch.optim.SGD(
+        weights.values(), lr=settings.learning_rate, momentum=settings.momentum
+    )
+    train_data, test_data = _to_device(train_split, device), _to_device(test_split, device)
+    with ThreadPoolExecutor(threads) as pool:
+        for number in tqdm(range(epochs + 1), desc="training", unit="epoch"):
+            if number > 0:
+                order = permutation(seed, Stream.TRAINING_ORDER, number, len(train_split.labels))
+                _run_epoch(weights, optimizer, train_data, order, settings.batch_size, pool)
+            yield Epoch(
+                number,
+                {name: value.detach().cpu().numpy().copy() for name, value in weights.items()},
+                _evaluate(weights, train_data, pool),
+                _evaluate(weights, test_data, pool),
+            )
+
+
+@dataclass(frozen=True)
+class _Data:
+    """A split on the device that trains: inputs (sample, pixel) and labels (sample,)."""
+
+    inputs: Tensor
+    labels: Tensor
+
+
+def _to_device(split: Split, device: str) -> _Data:
+    return _Data(
+        torch.tensor(split.inputs, device=device), torch.tensor(split.labels, device=device)
+    )
+
+
+def _run_epoch(
+    weights: dict[str, Tensor],
+    optimizer: torch.optim.SGD,
+    data: _Data,
+    order: NDArray[np.intp],
+    batch_size: int,
+    pool: ThreadPoolExecutor,
+) -> None:
+    shuffled = torch.tensor(order, device=data.inputs.device)
+    for batch in torch.split(shuffled, batch_size):
+        gradients = pool.map(partial(_gradients, weights, data), torch.split(batch, PIECE))
+        for weight, *parts in zip(weights.values(), *gradients, strict=True):
+            weight.grad = reduce(Tensor.add_, parts).div_(len(batch))
+        optimizer.step()
+
+
+def _gradients(weights: dict[str, Tensor], data: _Data, piece: Tensor) -> tuple[Tensor, ...]:
+    """Gradient of the summed loss over some samples by each parameter."""
+    outputs = logits(weights, data.inputs[piece])
+    loss = cross_entropy(outputs, data.labels[piece], reduction="sum")
+    return torch.autograd.grad(loss, [*weights.values()])
+
+
+def _evaluate(weights: dict[str, Tensor], data: _Data, pool: ThreadPoolExecutor) -> Evaluation:
+    pieces = batches(len(data.labels), EVALUATION_PIECE)
+    loss, correct = np.sum([*pool.map(partial(_score, weights, data), pieces)], axis=0)
+    return Evaluation(float(loss) / len(data.labels), float(correct) / len(data.labels))
+
+
+@torch.no_grad()
+def _score(weights: dict[str, Tensor], data: _Data, piece: slice) -> tuple[float, float]:
+    """Summed loss and number of right answers over some samples."""
+    outputs = logits(weights, data.inputs[piece])
+    loss = cross_entropy(outputs, data.labels[piece], reduction="sum").item()
+    return loss, (outputs.argmax(dim=1) == data.labels[piece]).sum().item()
+
+
+def run(
+    data: Path,
+    checkpoints: Mapping[int, Path],
+    table: Path,
+    *,
+    hidden: tuple[int, ...],
+    settings: Training,
+    seed: int,
+    device: str,
+    threads: int,
+    digest: str,
+) -> None:
+    """Train once and write every checkpoint and the table of all epochs.
+
+    A checkpoint that the same settings and code already made is left as it is, so that a further
+    checkpoint leaves the digests that shards carry intact.
+
+    Args:
+        data: Folder of the data set's IDX files.
+        checkpoints: Target file of each epoch to keep.
+        table: CSV with one row an epoch, from 0, the untrained network.
+        hidden: Units of each hidden layer.
+        settings: The training run.
+        seed: See ``train``.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        threads: See ``train``.
+        digest: Of settings and code, to be recorded in the checkpoints.
+
+    Raises:
+        InputError: Data set or device cannot be used, or the weights stopped being finite.
+    """
+    device = resolve_device(device)
+    facts = {
+        "seed": seed,
+        "dataset": data.name,
+        "hidden": hidden,
+        "device": device,
+        **asdict(settings),
+        "training_digest": digest,
+        "code_commit": code_commit(),
+        "library_versions": library_versions(),
+    }
+    rows = []
+    for epoch in train(
+        load_train(data),
+        load_test(data),
+        hidden,
+        settings,
+        max(checkpoints),
+        seed=seed,
+        device=device,
+        threads=threads,
+    ):
+        _check_finite(epoch, settings)
+        rows.append(_row(epoch))
+        if epoch.number in checkpoints:
+            _keep(checkpoints[epoch.number], epoch.weights, {**facts, **rows[-1]})
+    replace_file(table, pd.DataFrame(rows).to_csv(index=False).encode())
+
+
+def _keep(
+    path: Path, weights: Mapping[str, NDArray[np.float32]], facts: Mapping[str, object]
+) -> None:
+    """Leave a checkpoint as it is if the same settings and code made it with the same weights."""
+    if read_facts(path).get("training_digest") == facts["training_digest"]:
+        stored = load_file(path)
+        if all(np.array_equal(stored[name], value) for name, value in weights.items()):
+            return
+    save_checkpoint(path, weights, facts)
+
+
+def _row(epoch: Epoch) -> dict[str, float]:
+    return {
+        "epoch": epoch.number,
+        "train_loss": epoch.train.loss,
+        "train_accuracy": epoch.train.accuracy,
+        "test_loss": epoch.test.loss,
+        "test_accuracy": epoch.test.accuracy,
+    }
+
+
+def _check_finite(epoch: Epoch, settings: Training) -> None:
+    if not math.isfinite(epoch.train.loss):
+        raise InputError(
+            f"training diverged in epoch {epoch.number} (loss {epoch.train.loss}); "
+            f"training.learning_rate is {settings.learning_rate}, lower it"
+        )

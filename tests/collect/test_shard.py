@@ -1,0 +1,173 @@
+"""A collected shard against trials computed on their own, in float64, from the data files."""
+
+import gzip
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from gradatlas import archive
+from gradatlas.archive.groups import DATASETS
+from gradatlas.collect.shard import collect
+from gradatlas.core.configuration import Collection
+from gradatlas.core.device import resolve_device
+from gradatlas.core.errors import InputError
+from gradatlas.core.random import trial_samples
+from gradatlas.core.sharding import TrialRange, plan_shards
+from gradatlas.models.perceptron import Architecture, initial_parameters
+from gradatlas.train.checkpoint import load_checkpoint, save_checkpoint
+
+MNIST = Path(__file__).parents[1] / "resources" / "mnist"
+ARCHITECTURE = Architecture(784, (12,), 10)
+SETTINGS = Collection(
+    seed=7,
+    training_seed=7,
+    dataset="MNIST",
+    hidden=(12,),
+    training_batch_size=1024,
+    training_learning_rate=0.01,
+    training_momentum=0.0,
+    parameter="last.weight",
+    protocol="sgd",
+    update="sgd",
+    learning_rate=0.05,
+    samples_per_trial=50,
+    sample_sets=None,
+)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("checkpoint") / "epoch0.safetensors"
+    save_checkpoint(path, initial_parameters(ARCHITECTURE, 0), {})
+    return path
+
+
+def shard(
+    folder: Path, checkpoint: Path, settings: Collection, trials: TrialRange, batch_size: int = 7
+) -> Path:
+    path = folder / f"trials{trials}.h5"
+    collect(
+        path,
+        settings,
+        epoch=0,
+        batch_size=batch_size,
+        trials=trials,
+        checkpoint=checkpoint,
+        data=MNIST,
+        device="cpu",
+    )
+    return path
+
+
+def samples(index: NDArray[np.uint32]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Training samples by the shortest way from their files, normalised by the usual constants."""
+    images = gzip.decompress((MNIST / "train-images-idx3-ubyte.gz").read_bytes())[16:]
+    labels = gzip.decompress((MNIST / "train-labels-idx1-ubyte.gz").read_bytes())[8:]
+    pixels = np.frombuffer(images, np.uint8).reshape(60_000, 784)[index] / 255
+    classes = np.frombuffer(labels, np.uint8)[index].astype(np.int64)
+    return torch.tensor((pixels - 0.1307) / 0.3081), torch.tensor(classes)
+
+
+def plain_trial(
+    weights: dict[str, NDArray[np.float32]], index: NDArray[np.uint32], batch_size: int, rate: float
+) -> NDArray[np.float64]:
+    """The loop a user would write, with torch modules in float64."""
+    inputs, labels = samples(index)
+    last = torch.nn.Linear(12, 10)
+    model = torch.nn.Sequential(torch.nn.Linear(784, 12), torch.nn.ReLU(), last).double()
+    with torch.no_grad():
+        for parameter, value in zip(model.parameters(), weights.values(), strict=True):
+            parameter.copy_(torch.tensor(value))
+    optimizer = torch.optim.SGD(model.parameters(), lr=rate or 1.0)
+    total = torch.zeros(10, 12, dtype=torch.float64)
+    for start in range(0, len(index), batch_size):
+        batch = slice(start, start + batch_size)
+        optimizer.zero_grad()
+        loss = torch.nn.functional.cross_entropy(model(inputs[batch]), labels[batch])
+        loss.backward()  # type: ignore[no-untyped-call]
+        assert last.weight.grad is not None
+        total += last.weight.grad * len(labels[batch])
+        if rate:
+            optimizer.step()
+    return total.numpy()
+
+
+@pytest.mark.parametrize(("update", "rate"), [("sgd", 0.05), ("none", 0.0)])
+def test_stored_tensors_are_those_of_a_plain_loop(
+    tmp_path: Path, checkpoint: Path, update: Literal["sgd", "none"], rate: float
+) -> None:
+    settings = replace(SETTINGS, update=update, learning_rate=rate)
+    selection = archive.open_shards([shard(tmp_path, checkpoint, settings, TrialRange(3, 5))])
+    weights = load_checkpoint(checkpoint, ARCHITECTURE).weights
+    for trial in (3, 4, 5):
+        index = trial_samples(7, trial, population=60_000, samples=50)
+        np.testing.assert_array_equal(selection.sample_index(trial), index)
+        expected = plain_trial(weights, index, 7, rate)
+        error = np.linalg.norm(selection.gradient(trial) - expected) / np.linalg.norm(expected)
+        assert error < 1e-5
+
+
+def test_shard_says_what_it_is(tmp_path: Path, checkpoint: Path) -> None:
+    selection = archive.open_shards([shard(tmp_path, checkpoint, SETTINGS, TrialRange(0, 1))])
+    assert (selection.protocol, selection.epoch, selection.batch_size) == ("sgd", 0, 7)
+    assert selection.batches_per_trial == 8  # seven whole minibatches and a remainder of one
+    assert selection.shape == (10, 12)
+    assert selection.attributes["experiment_digest"] == SETTINGS.digest
+    assert selection.attributes["training_samples"] == 60_000
+
+
+def test_same_trials_give_the_same_bytes(tmp_path: Path, checkpoint: Path) -> None:
+    folders = [tmp_path / "first", tmp_path / "second"]
+    contents = []
+    for folder in folders:
+        folder.mkdir()
+        contents.append(shard(folder, checkpoint, SETTINGS, TrialRange(0, 3)).read_bytes())
+    assert contents[0] == contents[1]
+
+
+@pytest.mark.parametrize("trials_per_job", [1, 3])
+def test_tensors_do_not_depend_on_how_trials_are_split(
+    tmp_path: Path, checkpoint: Path, trials_per_job: int
+) -> None:
+    whole = archive.open_shards([shard(tmp_path, checkpoint, SETTINGS, TrialRange(0, 3))])
+    plan = plan_shards(4, trials_per_job)
+    parts = archive.open_shards([shard(tmp_path, checkpoint, SETTINGS, part) for part in plan])
+    for name in DATASETS:
+        rows, expected = (item.rows(name, 0, 3) for item in (parts, whole))
+        assert rows.tobytes() == expected.tobytes(), name
+
+
+def test_sample_sets_share_samples_but_not_their_order(tmp_path: Path, checkpoint: Path) -> None:
+    settings = replace(SETTINGS, sample_sets=2)
+    selection = archive.open_shards([shard(tmp_path, checkpoint, settings, TrialRange(0, 3))])
+    first, other, again = (selection.sample_index(trial) for trial in (0, 1, 2))
+    assert set(first) == set(again) != set(other)
+    assert not np.array_equal(first, again)
+
+
+@pytest.mark.parametrize("parameter", ["hidden1.weight", "hidden1.bias", "last.bias"])
+def test_any_parameter_can_be_stored(tmp_path: Path, checkpoint: Path, parameter: str) -> None:
+    settings = replace(SETTINGS, parameter=parameter)
+    selection = archive.open_shards([shard(tmp_path, checkpoint, settings, TrialRange(0, 1))])
+    assert selection.shape == ARCHITECTURE.parameters[parameter]
+    assert np.linalg.norm(selection.gradient(0)) > 0
+
+
+def test_more_samples_than_there_are(tmp_path: Path, checkpoint: Path) -> None:
+    settings = replace(SETTINGS, samples_per_trial=60_001)
+    with pytest.raises(InputError, match=r"samples_per_trial.* is 60001, .* 60000"):
+        shard(tmp_path, checkpoint, settings, TrialRange(0, 1))
+    assert not list(tmp_path.iterdir())
+
+
+def test_cuda_where_there_is_none() -> None:
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a CUDA device")
+    assert resolve_device("auto") == "cpu"
+    with pytest.raises(InputError, match="device is cuda, but torch finds no CUDA device"):
+        resolve_device("cuda")

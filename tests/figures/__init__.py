@@ -1,0 +1,1 @@
+"""Tests of Gradient Atlas; they mirror the package."""
