@@ -37,6 +37,7 @@ class ShardWriter:
         self._file = file
         self._path = path
         self._trials = trials
+        self._large: dict[str, h5py.Dataset] = {name: file[name] for name in LARGE}
         self._appended = 0
         self._scalars: dict[str, list[NDArray[np.float64]]] = {name: [] for name in SCALARS}
 
@@ -71,14 +72,14 @@ class ShardWriter:
         self._check({**large, **scalars}, trials)
         with failures_named(self._path):
             for name, rows in large.items():
-                self._file[name][self._appended : self._appended + trials] = rows
+                self._large[name][self._appended : self._appended + trials] = rows
         for name, values in scalars.items():
             self._scalars[name].append(values)
         self._appended += trials
 
     def _check(self, block: Mapping[str, NDArray[Any]], trials: int) -> None:
         for name, values in block.items():
-            entry = self._file[name].shape[1:] if name in LARGE else ()
+            entry = self._large[name].shape[1:] if name in LARGE else ()
             if values.shape != (trials, *entry):
                 raise InputError(
                     f"{name} of a block of {trials} trials has shape {values.shape}, "
@@ -181,11 +182,12 @@ def create_file(path: Path, nbytes: int) -> Iterator[h5py.File]:
     """
     with replacing(path, with_digest=True) as partial:
         with failures_named(path):
+            _reserve(partial, nbytes)  # a file that cannot be had fails before HDF5 knows of it
             # We hold a lock on the file, which HDF5 would take for another writer's.
             file = h5py.File(partial, "w", locking=False, rdcc_nbytes=_CACHE_BYTES)
         with file:
             with failures_named(path):
-                _reserve(partial, nbytes)
+                _reserve(partial, nbytes)  # again, as HDF5 has cut the file to nothing
             yield file
             with failures_named(path):
                 file.flush()
