@@ -22,7 +22,8 @@ SHARD = "gradients/sgd/epoch2/batch4/trials0-2.h5"
 
 @pytest.fixture
 def expected() -> Mapping[str, NDArray[Any]]:
-    return np.load(FROZEN / "v1" / "expected.npz")
+    with np.load(FROZEN / "v1" / "expected.npz") as file:
+        return dict(file)
 
 
 @pytest.mark.parametrize("name", ["gradients.h5", "export.h5", SHARD])

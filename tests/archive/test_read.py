@@ -132,14 +132,6 @@ def test_rows_do_not_depend_on_shards(
     np.testing.assert_array_equal(rows, expected)
 
 
-def test_norms_accumulate_in_float64(
-    selection: Selection, expected: Mapping[str, NDArray[Any]]
-) -> None:
-    exact = np.sqrt((expected["gradient"].astype(np.longdouble) ** 2).sum(axis=(1, 2)))
-    assert selection.norms().dtype == np.float64
-    np.testing.assert_allclose(selection.norms(), exact.astype(np.float64), rtol=1e-15)
-
-
 def test_scalars(selection: Selection, expected: Mapping[str, NDArray[Any]]) -> None:
     assert list(selection.scalars) == list(SCALARS)
     for name, values in selection.scalars.items():
@@ -163,12 +155,12 @@ def test_dataframe(opened: Archive, expected: Mapping[str, NDArray[Any]]) -> Non
     ("wanted", "sentence"),
     [
         ({}, "protocol is not given in .*, expected one of: frozen, sgd"),
-        ({"protocol": "adam"}, "there is no protocol 'adam' in .*, expected one of: frozen, sgd"),
-        ({"protocol": "sgd"}, r"epoch is not given in .* \(protocol sgd\), .* one of: 2, 30"),
-        ({"protocol": "sgd", "epoch": 3}, "there is no epoch 3 in .*, expected one of: 2, 30"),
+        ({"protocol": "adam"}, "no protocol 'adam' in .*, expected one of: frozen, sgd"),
+        ({"protocol": "sgd"}, "epoch is not given in .*, protocol sgd, .* one of: 2, 30"),
+        ({"protocol": "sgd", "epoch": 3}, "no epoch 3 in .*, expected one of: 2, 30"),
         (
             {"protocol": "sgd", "epoch": 2, "batch_size": 3},
-            r"there is no batch_size 3 in .* \(protocol sgd, epoch 2\), expected one of: 1, 4, 16",
+            "no batch_size 3 in .*, protocol sgd, epoch 2, expected one of: 1, 4, 16",
         ),
     ],
 )

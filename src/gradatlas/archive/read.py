@@ -219,26 +219,12 @@ class Selection:
                 yield parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def gradient(self, trial: SupportsIndex) -> NDArray[np.float32]:
-        """Tensor of one trial.
-
-        Args:
-            trial: Number of the trial.
-
-        Raises:
-            InputError: If there is no such trial, or its file is damaged.
-        """
-        return self._row("gradient", trial)
+        """Tensor of the trial with this number; raises as ``rows``."""
+        return np.asarray(self.rows("gradient", trial, trial)[0])
 
     def sample_index(self, trial: SupportsIndex) -> NDArray[np.uint32]:
-        """Sample indices of one trial in processing order, shape (samples_per_trial,).
-
-        Raises:
-            InputError: If there is no such trial, or its file is damaged.
-        """
-        return self._row("sample_index", trial)
-
-    def _row(self, name: str, trial: SupportsIndex) -> NDArray[Any]:
-        return np.asarray(self.rows(name, trial, trial)[0])
+        """Sample indices of one trial in processing order, shape (samples_per_trial,)."""
+        return np.asarray(self.rows("sample_index", trial, trial)[0])
 
     def _known_trial(self, number: SupportsIndex) -> int:
         """The number as Python's integer: one of NumPy's of few bits would overflow."""
@@ -254,10 +240,6 @@ class Selection:
         """path_length, sum_of_squares, first_loss and last_loss of every trial, each (T,)."""
         return {name: self.rows(name, self.first, self.last) for name in SCALARS}
 
-    def norms(self) -> NDArray[np.float64]:
-        """Euclidean norm of every trial's tensor, accumulated in float64, shape (T,)."""
-        return np.concatenate([_norms(block) for block in self.blocks()])
-
     def to_dataframe(self) -> "pd.DataFrame":
         """One row per trial: protocol, epoch, batch_size, trial and the scalars."""
         import pandas as pd
@@ -271,11 +253,6 @@ class Selection:
                 **self.scalars,
             }
         )
-
-
-def _norms(block: NDArray[np.float32]) -> NDArray[np.float64]:
-    rows = block.reshape(len(block), -1)
-    return np.asarray(np.sqrt(np.einsum("ij,ij->i", rows, rows, dtype=np.float64)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -314,14 +291,11 @@ class Archive:
 
     def epochs(self, protocol: str | None = None) -> tuple[int, ...]:
         """Epochs of a protocol's checkpoints; the protocol may be left out if there is one."""
-        chosen = self.matching(protocol=self._one("protocol", protocol))
-        return tuple(dict.fromkeys(item.epoch for item in chosen))
+        return tuple(dict.fromkeys(item.epoch for item in self._narrow(protocol=protocol)))
 
     def batch_sizes(self, protocol: str | None = None, epoch: int | None = None) -> tuple[int, ...]:
         """Batch sizes of a protocol and epoch, which may be left out where there is one only."""
-        protocol = self._one("protocol", protocol)
-        epoch = self._one("epoch", epoch, protocol=protocol)
-        return tuple(item.batch_size for item in self.matching(protocol=protocol, epoch=epoch))
+        return tuple(item.batch_size for item in self._narrow(protocol=protocol, epoch=epoch))
 
     def select(
         self,
@@ -340,10 +314,26 @@ class Archive:
         Raises:
             InputError: If there is no such selection, or more than one fits.
         """
-        protocol = self._one("protocol", protocol)
-        epoch = self._one("epoch", epoch, protocol=protocol)
-        batch_size = self._one("batch_size", batch_size, protocol=protocol, epoch=epoch)
-        return self.matching(protocol=protocol, epoch=epoch, batch_size=batch_size)[0]
+        return self._narrow(protocol=protocol, epoch=epoch, batch_size=batch_size)[0]
+
+    def _narrow(self, **wanted: str | int | None) -> list[Selection]:
+        """The selections with these properties; None stands for the only one that is left."""
+        chosen = [*self.selections]
+        place = ""
+        for name, value in wanted.items():
+            present = [*dict.fromkeys(getattr(item, name) for item in chosen)]
+            found = present[0] if value is None and len(present) == 1 else value
+            if found not in present:
+                problem = (
+                    f"{name} is not given" if found is None else f"there is no {name} {found!r}"
+                )
+                raise InputError(
+                    f"{problem} in {self.path}{f' ({place})' if place else ''}, expected one of: "
+                    f"{', '.join(map(str, present))}"
+                )
+            place += f"{', ' if place else ''}{name} {found}"
+            chosen = [item for item in chosen if getattr(item, name) == found]
+        return chosen
 
     def matching(self, **wanted: Any) -> list[Selection]:  # noqa: ANN401 - text or number
         """The selections with these attributes, such as ``protocol="sgd", batch_size=8``.
@@ -364,20 +354,6 @@ class Archive:
             if all(item.attributes.get(name) == value for name, value in wanted.items())
         ]
 
-    def _one(self, name: str, wanted: Any, **chosen: Any) -> Any:  # noqa: ANN401 - text or number
-        """The wanted value if it is there, the only one if nothing is wanted."""
-        present = list(dict.fromkeys(item.attributes[name] for item in self.matching(**chosen)))
-        if wanted in present:
-            return wanted
-        if wanted is None and len(present) == 1:
-            return present[0]
-        place = ", ".join(f"{key} {value}" for key, value in chosen.items())
-        expected = ", ".join(map(str, present))
-        problem = f"{name} is not given" if wanted is None else f"there is no {name} {wanted!r}"
-        raise InputError(
-            f"{problem} in {self.path}{f' ({place})' if place else ''}, expected one of: {expected}"
-        )
-
     def to_dataframe(self) -> "pd.DataFrame":
         """One row per trial: protocol, epoch, batch_size, trial and the scalars."""
         import pandas as pd
@@ -395,9 +371,8 @@ class Archive:
         """
         import xarray as xr
 
-        protocol = self._one("protocol", protocol)
-        epoch = self._one("epoch", epoch, protocol=protocol)
-        group = None if self.kind == "shard" else f"{protocol}/epoch{epoch}"
+        first = self._narrow(protocol=protocol, epoch=epoch)[0]
+        group = None if self.kind == "shard" else f"{first.protocol}/epoch{first.epoch}"
         return xr.open_dataset(self.path, group=group, engine="h5netcdf")
 
 

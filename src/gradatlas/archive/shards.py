@@ -270,7 +270,7 @@ def read_table(group: h5py.Group, settings: TrialSettings, folder: Path) -> list
         for name, column in group["sources"].items()
     }
     attributes = read_attributes(group)
-    has_digests = attributes["format_version"] > 1 if "format_version" in attributes else False
+    has_digests = "format_version" in attributes  # which groups of version 1 lack
     return [
         Shard(
             path=folder / row["path"],
