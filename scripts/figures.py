@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gradatlas.core.job_log import job
-from gradatlas.figures.summary import Roles, draw_summary
+from gradatlas.figures.drawing import Roles, draw_summary
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake

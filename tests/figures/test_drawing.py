@@ -46,7 +46,7 @@ from gradatlas.figures.training import training
 from gradatlas.figures.trials import read_batch_sizes
 from gradatlas.figures.weights import weight_maps
 from gradatlas.statistics.batch_size import describe_batch_size
-from tests import figure_tables as made_up
+from tests.figures import tables as made_up
 from tests.statistics.synthetic import draw, write_shards
 
 BOTH = ["sgd", "frozen"]

@@ -12,7 +12,7 @@ import pytest
 
 from gradatlas.figures.pages import distribution_chart, norm_chart, read_norms, write_pages
 from gradatlas.statistics.batch_size import describe_batch_size
-from tests import figure_tables as made_up
+from tests.figures import tables as made_up
 from tests.statistics.synthetic import draw, write_shards
 
 

@@ -1,7 +1,6 @@
 """The article's picture of arrows, drawn from the steps of a real trial."""
 
 from itertools import pairwise
-from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -9,20 +8,17 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from gradatlas.figures.reading import epochs_of
 from gradatlas.figures.style import (
-    REFERENCE,
+    CONTRAST,
+    GREY,
     batch_size_colours,
+    checkpoints,
     colour_of,
-    epoch_label,
     figure_width,
+    shared_legend,
 )
 
 Point = NDArray[np.float64]
-Place = Literal["outside upper center", "outside lower center"]
-
-ONE_BY_ONE = "#D55E00"
-TOGETHER = "black"
 
 
 def steps(table: pd.DataFrame) -> Figure:
@@ -34,20 +30,18 @@ def steps(table: pd.DataFrame) -> Figure:
     Args:
         table: Table of ``gradatlas.collect.trajectory.trace_steps``.
     """
-    epochs = epochs_of(table)
-    figure = Figure(figsize=(figure_width(len(epochs)), 1.9 + 1.3 * len(epochs)))
-    grid = figure.add_gridspec(1 + len(epochs), len(epochs))
-    for place, epoch in enumerate(epochs):
-        rows = table[table["epoch"] == epoch]
+    members = checkpoints(table)
+    figure = Figure(figsize=(figure_width(len(members)), 1.9 + 1.3 * len(members)))
+    grid = figure.add_gridspec(1 + len(members), len(members))
+    for place, (look, rows) in enumerate(members):
         pair = figure.add_subplot(grid[0, place])
         trial = figure.add_subplot(grid[1 + place, :])
         _draw_two_samples(pair, rows[rows["picture"] == "two samples"])
         _draw_trial(trial, rows[rows["picture"] == "trial"])
-        pair.set_title(epoch_label(epoch, epochs))
-        trial.set_title(f"{rows['samples'].max()} samples, {epoch_label(epoch, epochs)}")
-        if place == 0:
-            _add_legend(figure, pair, "outside upper center", columns=1)
-            _add_legend(figure, trial, "outside lower center", columns=3)
+        pair.set_title(look.label)
+        trial.set_title(f"{rows['samples'].max()} samples, {look.label}")
+    shared_legend(figure, figure.axes[0], 1, "outside upper center")
+    shared_legend(figure, figure.axes[1], 3)
     for axes in figure.axes:
         axes.set_aspect("equal", adjustable="datalim")
         axes.margins(0.1)
@@ -59,13 +53,13 @@ def steps(table: pd.DataFrame) -> Figure:
 def _draw_two_samples(axes: Axes, rows: pd.DataFrame) -> None:
     apart = rows[rows["batch_size"] == 1][["x", "y"]].to_numpy()  # (0, after 1, after 2)
     together = rows[rows["batch_size"] == 2][["x", "y"]].to_numpy()  # (0, after 2)
-    _draw_arrow(axes, together[0], together[-1], TOGETHER, "2 samples in one step, B = 2")
+    _draw_arrow(axes, together[0], together[-1], "black", "2 samples in one step, B = 2")
     for start, end in pairwise(apart):
-        _draw_arrow(axes, start, end, ONE_BY_ONE, "the same 2 in two steps, B = 1")
+        _draw_arrow(axes, start, end, CONTRAST, "the same 2 in two steps, B = 1")
     # Without the first step the second gradient would have led to the sum of the one step.
     axes.plot(
         *np.stack([apart[1], together[-1]]).T,
-        color=REFERENCE,
+        color=GREY,
         linestyle=":",
         label="the second, had the weights not moved",
     )
@@ -98,10 +92,3 @@ def _draw_trial(axes: Axes, rows: pd.DataFrame) -> None:
             markevery=[-1],
             label=f"B = {batch_size}",
         )
-
-
-def _add_legend(figure: Figure, axes: Axes, place: Place, columns: int) -> None:
-    """One legend for all panels like this one, each name once."""
-    handles, labels = axes.get_legend_handles_labels()
-    named = dict(zip(labels, handles, strict=True))
-    figure.legend([*named.values()], [*named], loc=place, ncols=columns)
