@@ -1,11 +1,10 @@
 """What comes of comparing batch sizes: laws, sources of the spread, noise scale, verdicts.
 
-Every function draws one figure from the table of its name; ``protocol`` is the one to show and
-``confidence`` the level of the table's intervals.
+Every function draws one figure from one table; ``protocol`` is the one to show and ``confidence``
+the level of the table's intervals.
 """
 
-from collections.abc import Hashable, Mapping
-from typing import Any
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
@@ -28,6 +27,7 @@ from gradatlas.figures.style import (
     looks,
     nothing_to_draw,
     plain_logarithmic_ticks,
+    share_limits,
     shared_legend,
 )
 
@@ -46,6 +46,7 @@ HEADINGS = {
 VERDICTS = {"reproduced": ("✓", EARLY), "not reproduced": ("✗", CONTRAST), "undecided": ("?", GREY)}
 LINE_HEIGHT = 0.165  # inches
 HEADING_LINES = 1.2
+LABEL_AT, VERDICT_AT, ESTIMATE_AT = 0.06, 0.35, 0.99  # of the width, the last at its right end
 
 
 def scaling_laws(law_curves: pd.DataFrame, protocol: str) -> Figure:
@@ -60,7 +61,7 @@ def scaling_laws(law_curves: pd.DataFrame, protocol: str) -> Figure:
     _draw_laws(above, curves)
     for axes, (law, (_, formula)) in zip(residuals, LAWS.items(), strict=True):
         _draw_residuals(axes, curves[curves["law"] == law])
-        axes.set_title(formula)
+        axes.set(title=formula, ylabel="fit off by (%)")
     logarithmic_batch_axis(residuals[-1], curves["batch_size"])
     figure.align_ylabels()
     return figure
@@ -71,24 +72,13 @@ def _draw_laws(axes: Axes, curves: pd.DataFrame) -> None:
     last = curves["epoch"].max()
     for look, rows in checkpoints(curves):
         measured = rows[rows["law"] == "power"].dropna(subset="root_mean_square_norm")
-        axes.plot(
-            measured["batch_size"],
-            measured["root_mean_square_norm"],
-            color=look.colour,
-            marker=look.marker,
-            linestyle="none",
-            label=look.label,
-        )
+        points = measured["batch_size"], measured["root_mean_square_norm"]
+        axes.plot(*points, look.marker, color=look.colour, label=look.label)
         for law, (line, formula) in LAWS.items():
             fit = rows[rows["law"] == law]
-            axes.plot(
-                fit["batch_size"],
-                fit["fitted_norm"],
-                color=look.colour,
-                linestyle=line,
-                linewidth=0.9,
-                label=formula if look.epoch == last else None,
-            )
+            label = formula if look.epoch == last else None
+            curve = fit["batch_size"], fit["fitted_norm"]
+            axes.plot(*curve, line, color=look.colour, linewidth=0.9, label=label)
     axes.set_ylabel("root mean square of |S| (nats)")
     axes.legend()
 
@@ -97,16 +87,9 @@ def _draw_residuals(axes: Axes, curves: pd.DataFrame) -> None:
     axes.axhline(0, color="black", linewidth=0.6)
     for look, rows in checkpoints(curves):
         residuals = rows.dropna(subset="relative_error")
-        axes.plot(
-            residuals["batch_size"],
-            100 * residuals["relative_error"],
-            color=look.colour,
-            marker=look.marker,
-            linewidth=0.7,
-            label=look.label,
-        )
+        points = residuals["batch_size"], 100 * residuals["relative_error"]
+        axes.plot(*points, f"{look.marker}-", color=look.colour, linewidth=0.7, label=look.label)
     axes.margins(y=0.15)
-    axes.set_ylabel("fit off by (%)")
 
 
 def variance_sources(table: pd.DataFrame, protocol: str, confidence: float) -> Figure:
@@ -123,8 +106,7 @@ def variance_sources(table: pd.DataFrame, protocol: str, confidence: float) -> F
     draw_curves(axes, rows, "sample_share", [protocol])
     logarithmic_batch_axis(axes, rows["batch_size"])
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=""))
-    axes.set_ylim(min(0.0, axes.get_ylim()[0]), 1.03)
-    axes.set_ylabel("variance of |S| due to samples (%)")
+    axes.set(ylabel="variance of |S| due to samples (%)", ylim=share_limits(axes))
     sets, orders = rows["sample_sets"].iloc[0], rows["orders"].iloc[0]
     axes.set_title(f"{interval_label(confidence)}, {sets} sample sets in {orders:g} orders each")
     axes.legend()
@@ -146,11 +128,10 @@ def noise_scale(table: pd.DataFrame, protocol: str, confidence: float) -> Figure
         _draw_estimates(axes, members[two_sizes], look, "two batch sizes", "white")
         _draw_estimates(axes, members[~two_sizes], look, "covariance of trials", look.colour)
     logarithmic_batch_axis(axes, rows["small_batch"])
-    axes.set_xlabel("smaller batch size B (samples)")
     if (rows["noise_scale"] > 0).all():
         plain_logarithmic_ticks(axes)
-    axes.set_ylabel("noise scale tr Σ / |G|² (samples)")
     axes.set_title(f"{interval_label(confidence)}; arrows: no upper end")
+    axes.set(xlabel="smaller batch size B (samples)", ylabel="noise scale tr Σ / |G|² (samples)")
     shared_legend(figure, axes, columns=1)
     return figure
 
@@ -184,11 +165,10 @@ def claims(table: pd.DataFrame, confidence: float) -> Figure:
     figure.set_layout_engine("none")
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set_axis_off()
-    axes.set_xlim(0, 1)
-    axes.set_ylim(lines + 0.2, 0)
+    axes.set(xlim=(0, 1), ylim=(lines + 0.2, 0))
     level = f"{100 * confidence:g} %"
-    axes.text(0.35, 0.6, f"verdict at {level}", va="center", size=6.5)
-    axes.text(0.99, 0.6, f"estimate [{level} interval]", ha="right", va="center", size=6.5)
+    _write(axes, VERDICT_AT, 0.6, f"verdict at {level}")
+    _write(axes, ESTIMATE_AT, 0.6, f"estimate [{level} interval]", ha="right")
     line = 0.5 + HEADING_LINES
     for number, rows in present.items():
         _write_claim(axes, line, number, rows, looks(table["epoch"]))
@@ -199,28 +179,25 @@ def claims(table: pd.DataFrame, confidence: float) -> Figure:
 def _write_claim(
     axes: Axes, line: float, number: int, rows: pd.DataFrame, of_epoch: Mapping[int, Look]
 ) -> None:
-    """A claim, and below it the verdict of each protocol and checkpoint."""
-    claim, estimate = HEADINGS[number]
-    axes.text(0.01, line, f"{number}  {claim}", size=7, weight="bold", va="center")
-    axes.text(0.99, line, estimate, size=6.5, color="#444", ha="right", va="center")
+    """A claim, and below it a line with the verdict of each protocol and checkpoint."""
+    claim, estimated = HEADINGS[number]
+    _write(axes, 0.01, line, f"{number}  {claim}", size=7, weight="bold")
+    _write(axes, ESTIMATE_AT, line, estimated, color="#444", ha="right")
     axes.axhline(line - 0.75, color="#cccccc", linewidth=0.5)
     if rows.empty:
-        axes.text(0.06, line + 1, "no protocol here can test it", size=6.5, va="center")
+        _write(axes, LABEL_AT, line + 1, "no protocol here can test it")
     several = rows["protocol"].nunique() > 1
-    for offset, row in enumerate(rows.to_dict("records"), start=1):
+    for row in rows.to_dict("records"):
+        line += 1
         look = of_epoch[row["epoch"]]
+        symbol, colour = VERDICTS[row["verdict"]]
+        axes.plot(0.03, line, marker="o", color=look.colour, markersize=4)
         label = f"{row['protocol']}, epoch {row['epoch']}" if several else look.label
-        _write_verdict(axes, line + offset, row, label, look.colour)
+        _write(axes, LABEL_AT, line, label)
+        _write(axes, VERDICT_AT, line, f"{symbol} {row['verdict']}", color=colour, weight="bold")
+        estimate, low, high = (f"{row[end]:#.3g}" for end in ("estimate", "low", "high"))
+        _write(axes, ESTIMATE_AT, line, f"{estimate} [{low}, {high}]", ha="right")
 
 
-def _write_verdict(
-    axes: Axes, line: float, row: Mapping[Hashable, Any], label: str, epoch_colour: str
-) -> None:
-    symbol, colour = VERDICTS[row["verdict"]]
-    axes.plot(0.03, line, marker="o", color=epoch_colour, markersize=4)
-    axes.text(0.06, line, label, size=6.5, va="center")
-    axes.text(
-        0.35, line, f"{symbol} {row['verdict']}", color=colour, weight="bold", size=6.5, va="center"
-    )
-    estimate, low, high = (f"{row[end]:#.3g}" for end in ("estimate", "low", "high"))
-    axes.text(0.99, line, f"{estimate} [{low}, {high}]", ha="right", size=6.5, va="center")
+def _write(axes: Axes, x: float, line: float, text: str, **look: object) -> None:
+    axes.text(x, line, text, va="center", size=6.5).set(**look)

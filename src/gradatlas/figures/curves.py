@@ -25,6 +25,7 @@ from gradatlas.figures.style import (
     looks,
     note,
     plain_logarithmic_ticks,
+    share_limits,
     shared_legend,
     trials_label,
 )
@@ -49,8 +50,7 @@ def norm_vs_batch_size(statistics: pd.DataFrame, protocol: str) -> Figure:
         axes.set_ylabel("gradient norm |S| (nats)")
     linear.set_ylim(0, 1.05 * high)
     linear.legend()
-    logarithmic.set_ylim(0.8 * low, 1.2 * high)
-    logarithmic.set_title("the same on logarithmic axes")
+    logarithmic.set(ylim=(0.8 * low, 1.2 * high), title="the same on logarithmic axes")
     return figure
 
 
@@ -60,8 +60,7 @@ def normalised_norm_vs_batch_size(statistics: pd.DataFrame, protocol: str) -> Fi
     columns = "normalised_mean", "normalised_std"
     figure, linear, logarithmic = _on_two_scales(rows, protocol, *columns)
     for axes in (linear, logarithmic):
-        axes.set_ylim(0, 1.15 * _limits(rows, *columns)[1])
-        axes.set_ylabel("scaled norm |S| (nats)")
+        axes.set(ylabel="scaled norm |S| (nats)", ylim=(0, 1.15 * _limits(rows, *columns)[1]))
     linear.legend()
     logarithmic.set_title(f"each B scaled to the mean at B = {rows['batch_size'].max()}, log axis")
     return figure
@@ -73,9 +72,8 @@ def relative_spread(
     """Standard deviation over mean of the norm."""
     rows = of_protocols(statistics, *protocols)
     figure, axes = _with_intervals(rows, "relative_std", protocols, interval_label(confidence))
-    axes.set_ylim(bottom=0)
+    axes.set(ylabel="standard deviation / mean of |S|", ylim=(0, None))
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=None, symbol=" %"))
-    axes.set_ylabel("standard deviation / mean of |S|")
     return figure
 
 
@@ -84,8 +82,7 @@ def coherence(statistics: pd.DataFrame, protocols: Sequence[str], confidence: fl
     rows = of_protocols(statistics, *protocols)
     title = f"mean, {interval_label(confidence)}"
     figure, axes = _with_intervals(rows, "coherence", protocols, title)
-    axes.set_ylim(min(0.0, axes.get_ylim()[0]), 1.03)
-    axes.set_ylabel("coherence |S| / path length")
+    axes.set(ylabel="coherence |S| / path length", ylim=share_limits(axes))
     return figure
 
 
@@ -94,8 +91,8 @@ def direction(statistics: pd.DataFrame, protocol: str, confidence: float) -> Fig
     rows = of_protocols(statistics, protocol)
     title = f"mean, {interval_label(confidence)}"
     figure, axes = _with_intervals(rows, "cosine_to_largest_batch", [protocol], title)
-    axes.set_ylim(min(0.0, axes.get_ylim()[0]), 1.03)
-    axes.set_ylabel(f"cosine to S at B = {rows['batch_size'].max()}, same samples")
+    name = f"cosine to S at B = {rows['batch_size'].max()}, same samples"
+    axes.set(ylabel=name, ylim=share_limits(axes))
     return figure
 
 
@@ -129,12 +126,10 @@ def training(table: pd.DataFrame, kept: Sequence[int]) -> Figure:
     loss, accuracy = figure.subplots(2, sharex=True)
     _draw_training(loss, table, "loss", kept)
     _draw_training(accuracy, table, "accuracy", kept)
-    loss.set_ylabel("mean loss (nats)")
-    loss.set_ylim(bottom=0)
+    loss.set(ylabel="mean loss (nats)", ylim=(0, None))
     loss.legend()
-    accuracy.set_ylabel("accuracy")
+    accuracy.set(xlabel="epoch", ylabel="accuracy")
     accuracy.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
-    accuracy.set_xlabel("epoch")
     accuracy.xaxis.set_major_locator(MaxNLocator(integer=True))
     return figure
 
@@ -189,16 +184,9 @@ def _mark_diverged(axes: Axes, rows: pd.DataFrame, column: str) -> None:
         return
     diverged = rows[rows["diverged_trials"] > 0].dropna(subset=column)
     if not diverged.empty:
-        axes.plot(
-            diverged["batch_size"],
-            diverged[column],
-            color="black",
-            linestyle="none",
-            marker="x",
-            markersize=6,
-            zorder=4,
-            label="some trials diverged, left out",
-        )
+        label = "some trials diverged, left out"
+        points = diverged["batch_size"], diverged[column]
+        axes.plot(*points, "x", color="black", markersize=6, zorder=4, label=label)
 
 
 def _note_missing(
@@ -218,8 +206,8 @@ def _on_two_scales(
     linear, logarithmic = figure.subplots(2)
     for axes in (linear, logarithmic):
         draw_curves(axes, rows, mean, [protocol], deviation)
-    linear.set_xlabel("batch size B (samples)")
-    linear.set_title(f"mean ± 1 standard deviation, {trials_label(rows['trials'])}")
+    title = f"mean ± 1 standard deviation, {trials_label(rows['trials'])}"
+    linear.set(xlabel="batch size B (samples)", title=title)
     logarithmic_batch_axis(logarithmic, rows["batch_size"])
     return figure, linear, logarithmic
 
@@ -259,16 +247,11 @@ def _limits(rows: pd.DataFrame, mean: str, deviation: str) -> tuple[float, float
 def _draw_training(axes: Axes, table: pd.DataFrame, quantity: str, kept: Sequence[int]) -> None:
     for split, line in SPLITS.items():
         column = table[f"{split}_{quantity}"]
-        axes.plot(table["epoch"], column, color="black", linestyle=line, label=split)
+        axes.plot(table["epoch"], column, line, color="black", label=split)
     for epoch, look in looks(kept).items():
         axes.axvline(epoch, color=look.colour, linewidth=4, alpha=0.35, zorder=0)
         at = table[table["epoch"] == epoch]
+        label = f"checkpoint, {look.label}"
         axes.plot(
-            at["epoch"],
-            at[f"test_{quantity}"],
-            color=look.colour,
-            marker="o",
-            markersize=5,
-            linestyle="none",
-            label=f"checkpoint, {look.label}",
+            at["epoch"], at[f"test_{quantity}"], "o", color=look.colour, markersize=5, label=label
         )

@@ -5,12 +5,14 @@ Every function draws one figure of one protocol's batch sizes, a column of panel
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import AsinhNorm, LogNorm
+from matplotlib.colors import AsinhNorm, LogNorm, Normalize
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from matplotlib.ticker import PercentFormatter
 from numpy.typing import NDArray
 from scipy.special import ndtr
@@ -52,8 +54,7 @@ def norm_distribution(batch_sizes: Sequence[BatchSize]) -> Figure:
         axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=""))
         reach = max(map(abs, axes.get_xlim()))
         axes.set_xlim(-reach, reach)
-    panels[0].set_yticks(range(len(sizes)), [str(size) for size in sizes])
-    panels[0].set_ylabel("batch size B (samples)")
+    panels[0].set(ylabel="batch size B (samples)", yticks=range(len(sizes)), yticklabels=sizes)
     figure.supxlabel("deviation of |S| from its mean (%)")
     trials = trials_label([len(item.norm) for item in batch_sizes])
     figure.suptitle(f"{trials}; each histogram scaled to the same height")
@@ -122,9 +123,8 @@ def _draw_survival(axes: Axes, members: Sequence[BatchSize], colours: ScalarMapp
     lowest = 0.5 / max(1, *(len(item.norm) for item in members))
     x = np.linspace(GAUSSIAN_FROM, GAUSSIAN_TO, 200)
     shown = ndtr(-x) > lowest
-    axes.plot(x[shown], ndtr(-x[shown]), color="black", linestyle="--", label="Gaussian")
-    axes.set_yscale("log")
-    axes.set_xlabel("(|S| - mean) / std")
+    axes.plot(x[shown], ndtr(-x[shown]), "--", color="black", label="Gaussian")
+    axes.set(xlabel="(|S| - mean) / std", yscale="log")
 
 
 def _draw_hill(axes: Axes, members: Sequence[BatchSize], colours: ScalarMappable) -> None:
@@ -133,11 +133,9 @@ def _draw_hill(axes: Axes, members: Sequence[BatchSize], colours: ScalarMappable
         k = np.arange(1, len(index) + 1)
         size = item.settings.batch_size
         axes.plot(k, index, color=colour_of(size, colours), linewidth=0.7, label=f"_B = {size}")
-    axes.set_xscale("log")
-    axes.set_yscale("log")
+    axes.set(xlabel="largest values k", xscale="log", yscale="log")
     if not any(np.isfinite(item.hill_plot).any() for item in members):
         axes.set_ylim(1, 100)  # a logarithmic axis cannot find limits without data
-    axes.set_xlabel("largest values k")
 
 
 def weight_maps(batch_sizes: Sequence[BatchSize]) -> Figure:
@@ -153,23 +151,21 @@ def weight_maps(batch_sizes: Sequence[BatchSize]) -> Figure:
     ]
     figure = Figure(figsize=(COLUMN_WIDTH, 1.2 + 0.75 * len(rows)))
     panels = figure.subplots(len(rows), 2, sharex=True, sharey=True, squeeze=False)
-    means = _mean_colours([item.mean for item, *_ in rows])
-    variances = _variance_colours([item.variance for item, *_ in rows])
+    mean_scale, reach = _mean_scale([item.mean for item, *_ in rows])
+    variance_scale = _variance_scale([item.variance for item, *_ in rows])
     for (left, right), (item, title, order) in zip(panels, rows, strict=True):
-        _draw_map(left, item.mean, order, means)
-        _draw_map(right, item.variance, order, variances)
-        left.set_title(title)
+        means = _draw_map(left, item.mean, order, mean_scale, "PuOr_r")
+        variances = _draw_map(right, item.variance, order, variance_scale, "cividis")
         is_last = item.settings.parameter.startswith("last.")
-        left.set_ylabel("class" if is_last else "output unit")
+        left.set(title=title, ylabel="class" if is_last else "output unit")
     for axes in panels[-1]:
         axes.set_xlabel("input unit, sorted")
-    bar = figure.colorbar(
-        means, ax=panels[:, 0], location="bottom", extend="both", label="mean (nats)", format="%g"
-    )
-    bar.set_ticks(_round_ticks(means))
-    figure.colorbar(
-        variances, ax=panels[:, 1], location="bottom", extend="both", label="variance (nats²)"
-    )
+    # The last maps stand for all of their column: these share one scale.
+    bars: dict[str, Any] = {"location": "bottom", "extend": "both"}
+    decade = 10.0 ** math.floor(math.log10(reach))
+    bars_of_means = {**bars, "ticks": [-decade, 0, decade], "format": "%g"}
+    figure.colorbar(means, ax=panels[:, 0], label="mean (nats)", **bars_of_means)
+    figure.colorbar(variances, ax=panels[:, 1], label="variance (nats²)", **bars)
     return figure
 
 
@@ -183,37 +179,30 @@ def _unit_order(item: BatchSize) -> NDArray[np.intp]:
     return np.argsort(-np.linalg.norm(_matrix(item.mean), axis=0), kind="stable")
 
 
-def _mean_colours(maps: Sequence[Array]) -> ScalarMappable:
+def _mean_scale(maps: Sequence[Array]) -> tuple[Normalize, float]:
+    """Scale of the colours of all means, and how far it reaches on both sides of zero."""
     values = np.abs(np.concatenate([values.ravel() for values in maps]))
     finite = values[np.isfinite(values)]
     reach = float(np.quantile(finite, SHOWN_SHARE)) if finite.any() else 1.0
     # Nearly logarithmic on both sides of zero, so that the late checkpoint's small means show too.
-    return ScalarMappable(AsinhNorm(LINEAR_SHARE * reach, -reach, reach), "PuOr_r")
+    return AsinhNorm(LINEAR_SHARE * reach, -reach, reach), reach
 
 
-def _round_ticks(colours: ScalarMappable) -> list[float]:
-    """Zero, and a power of ten on both sides of it."""
-    decade = 10.0 ** math.floor(math.log10(colours.norm.vmax or 1.0))
-    return [-decade, 0.0, decade]
-
-
-def _variance_colours(maps: Sequence[Array]) -> ScalarMappable:
+def _variance_scale(maps: Sequence[Array]) -> Normalize:
+    """Scale of the colours of all variances."""
     values = np.concatenate([values.ravel() for values in maps])
     positive = values[values > 0]
     if not len(positive):
-        return ScalarMappable(LogNorm(1, 10), "cividis")
+        return LogNorm(1, 10)
     low, high = np.quantile(positive, [1 - SHOWN_SHARE, SHOWN_SHARE])
-    return ScalarMappable(LogNorm(low, max(high, 1.01 * low)), "cividis")
+    return LogNorm(low, max(high, 1.01 * low))
 
 
-def _draw_map(axes: Axes, values: Array, order: NDArray[np.intp], colours: ScalarMappable) -> None:
-    axes.imshow(
-        _matrix(values)[:, order],
-        norm=colours.norm,
-        cmap=colours.cmap,
-        aspect="auto",
-        interpolation="nearest",
-        origin="lower",
-    )
+def _draw_map(
+    axes: Axes, values: Array, order: NDArray[np.intp], scale: Normalize, colours: str
+) -> AxesImage:
     axes.grid(visible=False)
     axes.set_yticks([0, len(values) - 1])
+    return axes.imshow(
+        _matrix(values)[:, order], norm=scale, cmap=colours, aspect="auto", origin="lower"
+    )

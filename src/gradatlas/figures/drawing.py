@@ -2,11 +2,10 @@
 
 import io
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 
-import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 
@@ -31,59 +30,48 @@ FOOT_LINE = 0.15  # inches, of text below a figure
 Figures = Mapping[str, Callable[[], Figure]]
 
 
-@dataclass(frozen=True)
-class Roles:
-    """Which protocol figures show as what.
-
-    Attributes:
-        main: The article's: weights move, every trial has samples of its own.
-        frozen: Weights stay at the checkpoint; what the main one is compared with.
-        reordered: Trials share sample sets, so that samples and order can be told apart.
-    """
-
-    main: str
-    frozen: Sequence[str]
-    reordered: Sequence[str]
-
-
 def draw_summary(
-    tables: Mapping[str, Path], roles: Roles, confidence: float, targets: Sequence[Path]
+    tables: Mapping[str, Path],
+    confidence: float,
+    targets: Sequence[Path],
+    *,
+    main: str,
+    frozen: Sequence[str],
+    reordered: Sequence[str],
 ) -> None:
     """Draw the figures that need the tables alone.
 
     Args:
         tables: CSV files by name: statistics, training, law_curves, variance_sources, noise_scale
             and claims.
-        roles: Which protocol is which.
         confidence: Confidence level of the intervals.
         targets: Files to write.
+        main: The article's protocol: weights move, every trial has samples of its own.
+        frozen: Protocols whose weights stay at the checkpoint; the main one is compared with them.
+        reordered: Those whose trials share sample sets; the first is split into samples and order.
 
     Raises:
         InputError: A file is no such table.
     """
     read = {name: read_table(path) for name, path in tables.items()}
-    figures = _summary(read, roles, confidence)
-    draw_files(figures, targets, [*tables.values()], left_out(read["statistics"]))
-
-
-def _summary(tables: Mapping[str, pd.DataFrame], roles: Roles, confidence: float) -> Figures:
-    statistics, main = tables["statistics"], roles.main
-    compared = [main, *(name for name in roles.frozen if name != main)]
-    return {
+    statistics = read["statistics"]
+    compared = [main, *(name for name in frozen if name != main)]
+    figures = {
         "norm_vs_batch_size": lambda: norm_vs_batch_size(statistics, main),
         "normalised_norm_vs_batch_size": lambda: normalised_norm_vs_batch_size(statistics, main),
-        "scaling_laws": lambda: scaling_laws(tables["law_curves"], main),
+        "scaling_laws": lambda: scaling_laws(read["law_curves"], main),
         "relative_spread": lambda: relative_spread(statistics, compared, confidence),
         "moments": lambda: moments(statistics, main, confidence),
         "coherence": lambda: coherence(statistics, compared, confidence),
         "direction": lambda: direction(statistics, main, confidence),
         "variance_sources": lambda: variance_sources(
-            tables["variance_sources"], roles.reordered[0], confidence
+            read["variance_sources"], reordered[0], confidence
         ),
-        "noise_scale": lambda: noise_scale(tables["noise_scale"], roles.frozen[0], confidence),
-        "training": lambda: training(tables["training"], epochs_of(statistics)),
-        "claims": lambda: claims(tables["claims"], confidence),
+        "noise_scale": lambda: noise_scale(read["noise_scale"], frozen[0], confidence),
+        "training": lambda: training(read["training"], epochs_of(statistics)),
+        "claims": lambda: claims(read["claims"], confidence),
     }
+    draw_files(figures, targets, [*tables.values()], left_out(statistics))
 
 
 def draw_details(maps: Sequence[Path], steps_table: Path, targets: Sequence[Path]) -> None:
@@ -121,10 +109,11 @@ def draw_files(
         sources: Files that were read, for the metadata.
         remark: What every figure says at its foot.
     """
+    stem = attrgetter("stem")
     digest = mapping_digest({str(path): file_digest(path) for path in sources})
     description = f"Drawn by Gradient Atlas, commit {code_commit()}, from data sha256:{digest}."
     with house_style():
-        for name, paths in groupby(sorted(targets, key=_name), key=_name):
+        for name, paths in groupby(sorted(targets, key=stem), key=stem):
             figure = figures[name]()
             area = _add_foot(figure, remark) if remark else None
             for path in paths:
@@ -134,10 +123,6 @@ def draw_files(
                 figure.savefig(content, format=path.suffix[1:], metadata=metadata, bbox_inches=area)
                 figure.set_layout_engine("none")  # laid out by now, the same for all formats
                 replace_file(path, content.getvalue())
-
-
-def _name(target: Path) -> str:
-    return target.stem
 
 
 def _add_foot(figure: Figure, remark: str) -> Bbox:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal
 
 import altair as alt
 import pandas as pd
@@ -10,8 +10,6 @@ import pandas as pd
 from gradatlas.core.files import replace_file
 from gradatlas.figures.inputs import epochs_of, left_out, read_norms, read_table
 from gradatlas.figures.style import looks
-
-Chart = TypeVar("Chart", alt.Chart, alt.VConcatChart)
 
 WIDTH, HEIGHT = 640, 260  # pixels
 ALL = "all"
@@ -54,13 +52,11 @@ def norm_chart(statistics: pd.DataFrame) -> alt.VConcatChart:
         "Norm of the gradient S of a trial, and its spread",
         subtitle=left_out(statistics).splitlines(),
     )
-    chart = alt.vconcat(
-        _curves(table, ["mean_norm", "low", "high"], "|S|, mean ± 1 std (nats)"),
-        _curves(table, spread, "std / mean of |S|, with interval"),
-        data=_data(table),
-        title=title,
-    )
-    return _with_menus(chart, table, "protocol", "epoch")
+    menus, chosen = _menus(table, "protocol", "epoch")
+    norm = _curves(table, ["mean_norm", "low", "high"], "|S|, mean ± 1 std (nats)")
+    below = _curves(table, spread, "std / mean of |S|, with interval")
+    chart = alt.vconcat(norm, below, data=_data(table), title=title)
+    return chart.add_params(*menus).transform_filter(chosen)
 
 
 def distribution_chart(norms: pd.DataFrame, remark: str = "") -> alt.Chart:
@@ -86,7 +82,9 @@ def distribution_chart(norms: pd.DataFrame, remark: str = "") -> alt.Chart:
             ],
         )
     )
-    return _with_menus(chart, norms, "protocol", "epoch", "batch_size")
+    menus, chosen = _menus(norms, "protocol", "epoch", "batch_size")
+    filtered: alt.Chart = chart.add_params(*menus).transform_filter(chosen)
+    return filtered
 
 
 def norms_of_trials(maps: Sequence[Path]) -> pd.DataFrame:
@@ -98,7 +96,9 @@ def norms_of_trials(maps: Sequence[Path]) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True)
 
 
-def _curves(table: pd.DataFrame, columns: Sequence[str], title: str) -> alt.LayerChart:
+def _curves(
+    table: pd.DataFrame, columns: Sequence[str], title: str
+) -> alt.LayerChart | alt.FacetChart:
     """Points joined by lines, with bars between two columns; pointing at one tells its values.
 
     Args:
@@ -150,19 +150,25 @@ def _epoch_colour(table: pd.DataFrame) -> alt.Color:
     )
 
 
-def _with_menus(chart: Chart, table: pd.DataFrame, *fields: str) -> Chart:
-    """A menu for each field; rows of another value than the chosen one are not drawn."""
+def _menus(table: pd.DataFrame, *fields: str) -> tuple[list[alt.Parameter], str]:
+    """A menu for each field, and the condition that a row has what they choose."""
     protocols = [str(name) for name in table["protocol"].value_counts().index]
     batch_sizes = sorted(table["batch_size"].unique().tolist())
-    menus: dict[str, tuple[Sequence[str | int], str | int]] = {  # options, what is chosen at first
+    options: dict[str, tuple[Sequence[str | int], str | int]] = {  # and what is chosen at first
         "protocol": (protocols, protocols[0]),
         "epoch": ([ALL, *epochs_of(table)], ALL),
         "batch_size": (batch_sizes, batch_sizes[-1]),
     }
-    conditions = []
-    for field in fields:
-        options, chosen = menus[field]
-        menu = alt.binding_select(options=options, name=f"{field.replace('_', ' ')}: ")
-        chart = chart.add_params(alt.param(name=f"chosen_{field}", bind=menu, value=chosen))
-        conditions.append(f"(chosen_{field} == '{ALL}' || datum.{field} == chosen_{field})")
-    return chart.transform_filter(" && ".join(conditions))
+    menus = [
+        alt.param(
+            name=f"chosen_{field}",
+            bind=alt.binding_select(options=[*offered], name=f"{field.replace('_', ' ')}: "),
+            value=first,
+        )
+        for field, (offered, first) in options.items()
+        if field in fields
+    ]
+    conditions = (
+        f"(chosen_{field} == '{ALL}' || datum.{field} == chosen_{field})" for field in fields
+    )
+    return menus, " && ".join(conditions)

@@ -1,6 +1,7 @@
 """The article's picture of arrows, drawn from the steps of a real trial."""
 
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -57,38 +58,22 @@ def _draw_two_samples(axes: Axes, rows: pd.DataFrame) -> None:
     for start, end in pairwise(apart):
         _draw_arrow(axes, start, end, CONTRAST, "the same 2 in two steps, B = 1")
     # Without the first step the second gradient would have led to the sum of the one step.
-    axes.plot(
-        *np.stack([apart[1], together[-1]]).T,
-        color=GREY,
-        linestyle=":",
-        label="the second, had the weights not moved",
-    )
+    unmoved = np.stack([apart[1], together[-1]]).T
+    axes.plot(*unmoved, ":", color=GREY, label="the second, had the weights not moved")
     axes.update_datalim(np.concatenate([apart, together]))
     axes.autoscale_view()
 
 
 def _draw_arrow(axes: Axes, start: Point, end: Point, colour: str, label: str) -> None:
+    to_scale: dict[str, Any] = {"angles": "xy", "scale_units": "xy", "scale": 1}
     axes.quiver(
-        *start,
-        *(end - start),
-        angles="xy",
-        scale_units="xy",
-        scale=1,
-        width=0.012,
-        color=colour,
-        label=label,
-        zorder=3,
+        *start, *(end - start), width=0.012, color=colour, label=label, zorder=3, **to_scale
     )
 
 
 def _draw_trial(axes: Axes, rows: pd.DataFrame) -> None:
     colours = batch_size_colours(rows["batch_size"])
-    for batch_size, path in rows.groupby("batch_size"):
-        axes.plot(
-            path["x"],
-            path["y"],
-            color=colour_of(int(path["batch_size"].iloc[0]), colours),
-            marker="o",
-            markevery=[-1],
-            label=f"B = {batch_size}",
-        )
+    for batch_size in sorted(rows["batch_size"].unique()):
+        path = rows[rows["batch_size"] == batch_size]
+        colour, label = colour_of(batch_size, colours), f"B = {batch_size}"
+        axes.plot(path["x"], path["y"], "o-", color=colour, markevery=[-1], label=label)

@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -29,7 +29,8 @@ BETWEEN = ("#CC79A7", "#E69F00")
 CONTRAST = "#D55E00"
 GREY = "#666666"
 MARKERS = "osD^vP"
-REFERENCE = {"color": GREY, "linestyle": "--", "linewidth": 0.8}  # what data are compared with
+# What data are compared with.
+REFERENCE: dict[str, Any] = {"color": GREY, "linestyle": "--", "linewidth": 0.8}
 
 
 @contextmanager
@@ -135,6 +136,11 @@ def plain_logarithmic_ticks(axes: Axes) -> None:
     axes.yaxis.set_major_locator(LogLocator(base=10, subs=(1.0, 2.0, 3.0, 5.0)))
     axes.yaxis.set_major_formatter(ScalarFormatter(useOffset=False))
     axes.yaxis.set_minor_formatter(NullFormatter())
+
+
+def share_limits(axes: Axes) -> tuple[float, float]:
+    """Vertical limits of what is at most 1, and below 0 only where an interval is."""
+    return min(0.0, axes.get_ylim()[0]), 1.03
 
 
 def shared_legend(
