@@ -135,9 +135,7 @@ def test_a_remark_stands_below_the_figure(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.filterwarnings("error")
-@pytest.mark.parametrize(
-    ("epochs", "sizes", "trials"), [((2,), (7,), 1), ((0, 5, 30), (5, 6), 40)]
-)
+@pytest.mark.parametrize(("epochs", "sizes", "trials"), [((2,), (7,), 1), ((0, 5, 30), (5, 6), 40)])
 def test_any_experiment_can_be_drawn(
     epochs: tuple[int, ...], sizes: tuple[int, ...], trials: int
 ) -> None:
