@@ -149,10 +149,9 @@ def _draw_estimates(axes: Axes, rows: pd.DataFrame, look: Look, estimator: str, 
         estimate,
         yerr=[below, np.where(unbounded, np.abs(estimate) / 3, above)],
         lolims=unbounded,
+        fmt=look.marker,
         color=look.colour,
-        marker=look.marker,
         markerfacecolor=fill,
-        linestyle="none",
         label=f"{look.label}, {estimator}",
     )
 

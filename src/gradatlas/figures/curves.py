@@ -5,7 +5,7 @@ to show, of several the first, which the others are compared with; ``confidence`
 the table's intervals. One colour is one checkpoint, one line style one protocol.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -115,12 +115,12 @@ def moments(statistics: pd.DataFrame, protocol: str, confidence: float) -> Figur
     return figure
 
 
-def training(table: pd.DataFrame, kept: Sequence[int]) -> Figure:
+def training(table: pd.DataFrame, kept: Iterable[int]) -> Figure:
     """Loss and accuracy of the training run after every epoch, the checkpoints marked.
 
     Args:
         table: Table of the training run.
-        kept: Epochs of the checkpoints.
+        kept: Epochs of the checkpoints; one that stands there twice counts once.
     """
     figure = Figure(figsize=(COLUMN_WIDTH, 3.6))
     loss, accuracy = figure.subplots(2, sharex=True)
@@ -159,10 +159,9 @@ def draw_curves(
                 curve["batch_size"],
                 curve[column],
                 yerr=curve[deviation] if deviation else _interval_lengths(curve, column),
+                fmt=look.marker + line,
                 color=look.colour,
-                marker=look.marker,
                 markerfacecolor=look.colour if line == "-" else "white",
-                linestyle=line,
                 label=look.label if len(protocols) == 1 else f"{protocol}, {look.label}",
             )
         _mark_diverged(axes, rows, column)
@@ -244,7 +243,7 @@ def _limits(rows: pd.DataFrame, mean: str, deviation: str) -> tuple[float, float
     return (1.0, 1.0) if positive.empty else (float(positive.min()), float(positive.max()))
 
 
-def _draw_training(axes: Axes, table: pd.DataFrame, quantity: str, kept: Sequence[int]) -> None:
+def _draw_training(axes: Axes, table: pd.DataFrame, quantity: str, kept: Iterable[int]) -> None:
     for split, line in SPLITS.items():
         column = table[f"{split}_{quantity}"]
         axes.plot(table["epoch"], column, line, color="black", label=split)

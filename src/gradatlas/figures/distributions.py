@@ -46,9 +46,10 @@ def norm_distribution(batch_sizes: Sequence[BatchSize]) -> Figure:
     figure = Figure(figsize=(figure_width(len(columns)), max(2.0, 1.1 + 0.22 * len(sizes))))
     panels = figure.subplots(1, len(columns), sharey=True, squeeze=False)[0]
     for axes, (look, members) in zip(panels, columns, strict=True):
-        for item in members:
+        shown = [item for item in members if item.has_spread]
+        for item in shown:
             _draw_ridge(axes, item, sizes.index(item.settings.batch_size), look.colour)
-        if not any(item.has_spread for item in members):
+        if not shown:
             note(axes, "no trials to show")
         axes.set_title(look.label)
         axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=""))
@@ -71,9 +72,7 @@ def _by_checkpoint(batch_sizes: Sequence[BatchSize]) -> list[tuple[Look, list[Ba
 
 
 def _draw_ridge(axes: Axes, item: BatchSize, base: int, colour: str) -> None:
-    """A histogram that stands on a line at ``base``; nothing without a spread to show."""
-    if not item.has_spread:
-        return
+    """A histogram that stands on a line at ``base``."""
     counts, edges = np.histogram(item.norm / item.norm.mean() - 1, bins="sqrt")
     axes.stairs(
         base + 0.9 * counts / counts.max(),

@@ -22,7 +22,7 @@ from gradatlas.figures.curves import (
     training,
 )
 from gradatlas.figures.distributions import norm_distribution, tails, weight_maps
-from gradatlas.figures.inputs import epochs_of, left_out, read_batch_size, read_table, trial_counts
+from gradatlas.figures.inputs import left_out, read_batch_size, read_table, trial_counts
 from gradatlas.figures.step_paths import steps
 from gradatlas.figures.style import house_style
 
@@ -68,7 +68,7 @@ def draw_summary(
             read["variance_sources"], reordered[0], confidence
         ),
         "noise_scale": lambda: noise_scale(read["noise_scale"], frozen[0], confidence),
-        "training": lambda: training(read["training"], epochs_of(statistics)),
+        "training": lambda: training(read["training"], statistics["epoch"]),
         "claims": lambda: claims(read["claims"], confidence),
     }
     draw_files(figures, targets, [*tables.values()], left_out(statistics))

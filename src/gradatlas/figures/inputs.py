@@ -106,8 +106,3 @@ def left_out(trials: pd.DataFrame) -> str:
 def of_protocols(table: pd.DataFrame, *protocols: str) -> pd.DataFrame:
     """Rows of the protocols named."""
     return table[table["protocol"].isin(protocols)]
-
-
-def epochs_of(table: pd.DataFrame) -> list[int]:
-    """Checkpoints of a table, in ascending order."""
-    return sorted(int(epoch) for epoch in table["epoch"].unique())

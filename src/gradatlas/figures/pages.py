@@ -8,7 +8,7 @@ import altair as alt
 import pandas as pd
 
 from gradatlas.core.files import replace_file
-from gradatlas.figures.inputs import epochs_of, left_out, read_norms, read_table
+from gradatlas.figures.inputs import left_out, read_norms, read_table
 from gradatlas.figures.style import looks
 
 WIDTH, HEIGHT = 640, 260  # pixels
@@ -156,7 +156,7 @@ def _menus(table: pd.DataFrame, *fields: str) -> tuple[list[alt.Parameter], str]
     batch_sizes = sorted(table["batch_size"].unique().tolist())
     options: dict[str, tuple[Sequence[str | int], str | int]] = {  # and what is chosen at first
         "protocol": (protocols, protocols[0]),
-        "epoch": ([ALL, *epochs_of(table)], ALL),
+        "epoch": ([ALL, *looks(table["epoch"])], ALL),
         "batch_size": (batch_sizes, batch_sizes[-1]),
     }
     menus = [
