@@ -12,7 +12,7 @@ import json
 import os
 import secrets
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from gradatlas.core.errors import InputError, reworded
@@ -101,16 +101,16 @@ def replacing(path: Path, *, with_digest: bool = False) -> Iterator[Path]:
     partial, descriptor = _open_partial(path)
     try:
         yield partial
-        with failures_named(path):
+        with ExitStack() as stack, failures_named(path):
             os.fsync(descriptor)
-            digest = file_digest(partial) if with_digest else None
+            if with_digest:  # on disk first, so that a full one keeps neither
+                beside = stack.enter_context(replacing(digest_path(path)))
+                beside.write_text(f"{file_digest(partial)}  {path.name}\n")
             partial.replace(path)
             _sync_folder(path.parent)
     finally:
         partial.unlink(missing_ok=True)
         os.close(descriptor)
-    if digest is not None:
-        replace_file(digest_path(path), f"{digest}  {path.name}\n".encode())
 
 
 def _open_partial(path: Path) -> tuple[Path, int]:
