@@ -212,6 +212,13 @@ def test_a_data_set_in_part_is_refused(folder: Path) -> None:
         planning.data_files(experiment(), folder)
 
 
+def test_a_damaged_data_set_is_refused(folder: Path) -> None:
+    (folder / "SHA256SUMS").write_text(f"{'0' * 64}  {TEST_LABELS}\n")
+
+    with pytest.raises(InputError, match=rf"{TEST_LABELS} has the SHA-256 "):
+        planning.data_files(experiment(), folder)
+
+
 def test_a_trial_with_more_samples_than_there_are_is_refused(folder: Path) -> None:
     planning.data_files(experiment(samples_per_trial=60), folder)
 

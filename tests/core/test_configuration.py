@@ -219,7 +219,7 @@ def test_an_empty_configuration_says_which_key_is_missing() -> None:
     assert " is missing; it is needed: " in sentence({})
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(mutated({**DEFAULT, "seeds": [0, 1]}))
 def test_whatever_is_wrong_there_is_one_sentence_or_a_sound_experiment(
     config: dict[str, Any],
