@@ -24,9 +24,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradatlas import archive
-from gradatlas.archive import ShardAttributes
-from gradatlas.core.provenance import file_digest
-from gradatlas.core.sharding import TrialRange
+from gradatlas.core.files import file_digest
+from gradatlas.core.provenance import Provenance
+from gradatlas.core.settings import Training, TrialRange, TrialSettings, Update
 
 TENSOR = (10, 1024)
 SAMPLES = 1024
@@ -83,26 +83,22 @@ def read_numpy(work: Workload) -> None:
         np.load(work.folder / f"{shard}.npy", allow_pickle=False)
 
 
-def attributes(work: Workload, shard: int) -> ShardAttributes:
-    """What a made-up shard holds; each one is another batch size."""
-    return ShardAttributes(
+def settings(shard: int) -> TrialSettings:
+    """The record of a made-up shard; each one is another batch size."""
+    return TrialSettings(
         protocol="sgd",
-        update="sgd",
         epoch=2,
         batch_size=shard + 1,
+        update=Update("sgd", 0.01),
         samples_per_trial=SAMPLES,
         sample_sets=None,
+        parameter="last.weight",
         seed=0,
         training_seed=0,
-        learning_rate=0.01,
-        parameter="last.weight",
         dataset="MNIST",
         training_samples=60000,
-        device="cpu",
-        experiment_digest="0" * 64,
-        code_commit="unknown",
-        library_versions={},
-        checkpoint_sha256=file_digest(checkpoint(work)),
+        hidden=(1024,),
+        training=Training(1024, 0.01, 0.0),
     )
 
 
@@ -122,9 +118,10 @@ def shard_path(work: Workload, shard: int) -> Path:
 def write_archive(work: Workload) -> None:
     """Write shards block by block, as a collection job does."""
     trials = TrialRange(0, work.trials - 1)
+    provenance = Provenance(file_digest(checkpoint(work)), "cpu", "unknown", {})
     for shard in range(work.shards):
         path = shard_path(work, shard)
-        with archive.create_shard(path, attributes(work, shard), trials, TENSOR) as writer:
+        with archive.create_shard(path, settings(shard), provenance, trials, TENSOR) as writer:
             for start in range(0, work.trials, BLOCK):
                 rows = slice(start, start + BLOCK)
                 writer.append(
@@ -138,9 +135,9 @@ def write_archive(work: Workload) -> None:
 
 
 def read_archive(work: Workload) -> None:
-    """Open every shard and iterate over its tensors, checked."""
+    """Compare every shard with its digest, as a statistics job does, and iterate over it."""
     for shard in range(work.shards):
-        for _ in archive.open(shard_path(work, shard)).select().blocks():
+        for _ in archive.open_shards([shard_path(work, shard)]).blocks():
             pass
 
 
@@ -175,7 +172,7 @@ def build_atlas(work: Workload) -> None:
 
 
 def open_atlas(work: Workload) -> None:
-    """Open the atlas, which checks every shard's structure."""
+    """Open the atlas, which compares its digest and looks for every shard."""
     archive.open(work.folder / "atlas.h5")
 
 

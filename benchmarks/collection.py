@@ -31,10 +31,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gradatlas.collect.engines import prepare as engine
-from gradatlas.collect.trial import Measurement, TrialGradients, batches
-from gradatlas.core.configuration import Training
+from gradatlas.collect.engines.prepare import Engine, prepare
+from gradatlas.collect.trial import Measurement, TrialGradients
 from gradatlas.core.random import trial_samples
+from gradatlas.core.settings import Training, Update, batches
 from gradatlas.data.idx import Split, load_train
 from gradatlas.models.perceptron import Architecture, initial_parameters
 from gradatlas.train.checkpoint import save_checkpoint
@@ -43,6 +43,7 @@ ROOT = Path(__file__).parents[1]
 BATCH_SIZES = [1, 2, 3, 4, 5, 6, 7, 8, 16, 32, 64, 128, 256, 512, 1024]
 INPUTS, HIDDEN, CLASSES, SAMPLES = 784, 1024, 10, 1024
 RATE = 0.01
+SGD = Update("sgd", RATE)
 CORES = os.cpu_count() or 1
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
@@ -131,9 +132,9 @@ def measure_engine(batch_size: int, repeat: int) -> float:
     return _timed(lambda index: run(index[None]), repeat)
 
 
-def _prepare(batch_size: int) -> engine.Engine:
-    measurement = Measurement(_Process.weights, "sgd", RATE, batch_size, "last.weight")
-    return engine.prepare(measurement, _Process.data.inputs, _Process.data.labels, "cpu")
+def _prepare(batch_size: int) -> Engine:
+    measurement = Measurement(_Process.weights, SGD, batch_size, "last.weight")
+    return prepare(measurement, _Process.data.inputs, _Process.data.labels, "cpu")
 
 
 def measure_preparation() -> float:
@@ -154,7 +155,7 @@ def measure_accuracy(batch_size: int, trials: int) -> tuple[list[float], list[fl
     """Relative error of S against float64, of the engine and of float32 autograd, per trial."""
     from gradatlas.collect.reference import run_trial
 
-    single = Measurement(_Process.weights, "sgd", RATE, batch_size, "last.weight")
+    single = Measurement(_Process.weights, SGD, batch_size, "last.weight")
     double = replace(single, weights={n: w.astype(np.float64) for n, w in _Process.weights.items()})
     run = _prepare(batch_size)
     errors: tuple[list[float], list[float]] = ([], [])
@@ -187,8 +188,8 @@ def measure_per_sample(contender: str) -> float:
 
 
 def _frozen_engine() -> Callable[[NDArray[np.uint32]], Any]:
-    measurement = Measurement(_Process.weights, "none", 0.0, 1, "last.weight")
-    run = engine.prepare(measurement, _Process.data.inputs, _Process.data.labels, "cpu")
+    measurement = Measurement(_Process.weights, Update("none", 0.0), 1, "last.weight")
+    run = prepare(measurement, _Process.data.inputs, _Process.data.labels, "cpu")
     return lambda index: run(index[None])
 
 
@@ -314,8 +315,8 @@ def checkpoint(epochs: int) -> Weights:
     few = Split(data.inputs[:10], data.labels[:10])
     if epochs == 0:
         return initial_parameters(Architecture(INPUTS, (HIDDEN,), CLASSES), 0)
-    settings = Training(batch_size=1024, learning_rate=RATE, momentum=0.0, checkpoints=(epochs,))
-    *_, last = train(data, few, (HIDDEN,), settings, seed=0, device="cpu", threads=CORES)
+    settings = Training(batch_size=1024, learning_rate=RATE, momentum=0.0)
+    *_, last = train(data, few, (HIDDEN,), settings, epochs, seed=0, device="cpu", threads=CORES)
     return last.weights
 
 
@@ -359,11 +360,10 @@ def job_peak_memory(weights: Weights) -> float:
         work = f"""
 from pathlib import Path
 from gradatlas.collect.shard import collect
-from gradatlas.core.configuration import Collection
-from gradatlas.core.sharding import TrialRange
-settings = Collection(0, 0, "MNIST", ({HIDDEN},), 1024, {RATE}, 0.0, "last.weight", "sgd", "sgd",
-                      {RATE}, {SAMPLES}, None)
-collect(Path({folder!r}, "shard.h5"), settings, epoch=0, batch_size=1, trials=TrialRange(0, 99),
+from gradatlas.core.settings import Training, TrialRange, TrialSettings, Update
+settings = TrialSettings("sgd", 0, 1, Update("sgd", {RATE}), {SAMPLES}, None, "last.weight", 0, 0,
+                         "MNIST", 0, ({HIDDEN},), Training(1024, {RATE}, 0.0))
+collect(Path({folder!r}, "shard.h5"), settings, TrialRange(0, 99),
         checkpoint=Path({str(start)!r}), data=Path({str(ROOT / "resources" / "mnist")!r}),
         device="cpu")
 """
@@ -398,8 +398,8 @@ def peers(rounds: int, weights: Weights) -> dict[str, float | str]:
 def measure_size(batch_size: int, samples: int, hidden: int, trials: int) -> float:
     """Seconds a trial of the engine for another number of samples or hidden units."""
     weights = initial_parameters(Architecture(INPUTS, (hidden,), CLASSES), 0)
-    measurement = Measurement(weights, "sgd", RATE, batch_size, "last.weight")
-    run = engine.prepare(measurement, _Process.data.inputs, _Process.data.labels, "cpu")
+    measurement = Measurement(weights, SGD, batch_size, "last.weight")
+    run = prepare(measurement, _Process.data.inputs, _Process.data.labels, "cpu")
     index = np.stack(
         [trial_samples(0, k, population=60_000, samples=samples) for k in range(trials)]
     )

@@ -40,7 +40,7 @@ from tqdm import tqdm
 
 from gradatlas.core.configuration import read_experiment
 from gradatlas.core.errors import InputError
-from gradatlas.core.sharding import plan_shards
+from gradatlas.planning import plan_shards
 from tests.mutations import mutated
 from tests.workflow.smallest import ROOT, descendants, run, set_up, start
 

@@ -9,31 +9,33 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradatlas import archive
-from gradatlas.archive import ShardAttributes
-from gradatlas.core.provenance import file_digest
-from gradatlas.core.sharding import TrialRange
+from gradatlas.core.files import file_digest
+from gradatlas.core.provenance import Provenance
+from gradatlas.core.settings import Training, TrialRange, TrialSettings, Update
 
 TENSOR = (3, 8)
 SAMPLES = 16
 SCALARS = ("path_length", "sum_of_squares", "first_loss", "last_loss")
-ATTRIBUTES = ShardAttributes(
+SETTINGS = TrialSettings(
     protocol="sgd",
-    update="sgd",
     epoch=2,
     batch_size=4,
+    update=Update("sgd", 0.01),
     samples_per_trial=SAMPLES,
     sample_sets=None,
+    parameter="last.weight",
     seed=0,
     training_seed=0,
-    learning_rate=0.01,
-    parameter="last.weight",
     dataset="MNIST",
     training_samples=60000,
+    hidden=(8,),
+    training=Training(1024, 0.01, 0.0),
+)
+PROVENANCE = Provenance(
+    checkpoint_sha256="2" * 64,
     device="cpu",
-    experiment_digest="0" * 64,
     code_commit="1" * 40,
     library_versions={"numpy": "2.1", "h5py": "3.12"},
-    checkpoint_sha256="2" * 64,
 )
 
 
@@ -65,11 +67,15 @@ def write_shard(
     key: int = 0,
     **changes: Any,
 ) -> dict[str, NDArray[Any]]:
-    """Write made-up trials as a shard and return them."""
+    """Write made-up trials as a shard and return them; changes are of settings or provenance."""
     trials = TrialRange(first, last)
     content = make_trials(trials, shape=shape, key=key)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with archive.create_shard(path, replace(ATTRIBUTES, **changes), trials, shape) as shard:
+    of_settings = {name: value for name, value in changes.items() if name in vars(SETTINGS)}
+    of_provenance = {name: value for name, value in changes.items() if name not in of_settings}
+    settings = replace(SETTINGS, **of_settings)
+    provenance = replace(PROVENANCE, **of_provenance)
+    with archive.create_shard(path, settings, provenance, trials, shape) as shard:
         for start in range(0, len(trials), block):
             rows = slice(start, start + block)
             shard.append(**{name: values[rows] for name, values in content.items()})

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from gradatlas import archive
-from gradatlas.core.sharding import TrialRange
+from gradatlas.core.settings import TrialRange
 from tests.archive.examples import make_trials, write_results, write_shard
 
 DOCUMENTATION = Path(__file__).parents[2] / "docs"
@@ -68,19 +68,3 @@ def test_every_dataset_and_attribute_is_described(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "export.h5") as file:
         group = file["sgd/epoch2"]
         assert set(group) | set(group.attrs) | set(group["sources"]) <= described
-
-
-def test_the_checksum_is_computed_as_described(tmp_path: Path) -> None:
-    content = write_shard(tmp_path / "shard.h5")
-    formula = re.findall(
-        r"^ +(words = .*)\n +(checksum = .*)$",
-        (DOCUMENTATION / "archive-format.md").read_text(),
-        re.MULTILINE,
-    )
-    (lines,) = formula
-    assert "2**31" in lines[1]
-    with h5py.File(tmp_path / "shard.h5") as file:
-        for trial, stored in enumerate(file["gradient_checksum"][:]):
-            words = content["gradient"][trial].view("uint32").ravel().astype("uint64")
-            weights = 2**31 + np.arange(len(words), dtype="uint64")
-            assert (weights * words).sum() == stored

@@ -11,7 +11,7 @@ import pytest
 import xarray as xr
 
 from gradatlas import archive
-from gradatlas.core.sharding import TrialRange
+from gradatlas.core.settings import TrialRange
 from tests.archive.examples import make_trials, shard_path, write_atlas
 
 ENGINES = ("netcdf4", "h5netcdf")

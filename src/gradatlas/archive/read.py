@@ -3,7 +3,8 @@
 import math
 import operator
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -17,15 +18,17 @@ from gradatlas.archive.format import DATASETS, SCALARS, chunk_shape, read_attrib
 from gradatlas.archive.shards import (
     Shard,
     check_present,
+    check_regular,
     damage_named,
     in_order,
     open_hdf5,
+    open_unlocked,
     read_header,
     read_shard,
     read_table,
 )
 from gradatlas.core.errors import InputError
-from gradatlas.core.files import check_digest, digest_path
+from gradatlas.core.files import check_digest
 from gradatlas.core.settings import TrialRange, TrialSettings, from_attributes, to_attributes
 
 if TYPE_CHECKING:
@@ -36,6 +39,9 @@ BLOCK_BYTES = 4 << 20  # blocks of this size get the same memory again and again
 
 #: Inode, size and time of the last change: what tells a file from another in its place.
 FileIdentity = tuple[int, int, int]
+
+#: From the name of a dataset, the first and the last trial to their rows.
+Reader = Callable[[str, int, int], NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -66,20 +72,36 @@ class Segment:
             identity = None  # reading it, or checking it before, says why
         return Segment(path, group, batch, trials, identity)
 
-    def read(self, name: str, first: int, last: int) -> NDArray[Any]:
-        """Rows of trials ``first`` to ``last`` (included) of a dataset, their chunks checked.
+    @contextmanager
+    def opened(self) -> Iterator[Reader]:
+        """Open the file to read rows of trials ``first`` to ``last`` (included) of a dataset.
+
+        HDF5 compares the checksums of their chunks.
+
+        Yields:
+            Function of the dataset's name, first and last.
 
         Raises:
             InputError: If the file is damaged, or another than the one that was opened.
             OSError: If it is gone or unreadable.
         """
-        rows = slice(first - self.trials.first, last + 1 - self.trials.first)
-        with damage_named(self.path, f"{name} of trials {first}-{last}"):
+        with damage_named(self.path):
             if _identity(self.path.stat()) != self.identity:
                 raise InputError(f"{self.path} has changed since it was opened; open it again")
-            with h5py.File(self.path, "r", locking=False, rdcc_nbytes=0) as file:
+            file = open_unlocked(self.path)
+
+        def read(name: str, first: int, last: int) -> NDArray[Any]:
+            rows = slice(first - self.trials.first, last + 1 - self.trials.first)
+            with damage_named(self.path, f"{name} of trials {first}-{last}"):
                 dataset = file[self.group][name]
                 return np.asarray(dataset[rows if self.batch is None else (self.batch, rows)])
+
+        with file:
+            yield read
+
+    def overlap(self, first: int, last: int) -> tuple[int, int]:
+        """First and last of the trials that are here; the first is larger if none is."""
+        return max(first, self.trials.first), min(last, self.trials.last)
 
 
 def _identity(status: os.stat_result) -> FileIdentity:
@@ -147,8 +169,8 @@ class Selection:
             InputError: If a file is damaged.
         """
         step = self._trials_per_block(block_bytes)
-        for first in range(self.first, self.last + 1, step):
-            yield self.rows("gradient", first, min(first + step - 1, self.last))
+        starts = range(self.first, self.last + 1, step)
+        yield from self._read("gradient", ((k, min(k + step - 1, self.last)) for k in starts))
 
     def _trials_per_block(self, block_bytes: int) -> int:
         """Whole chunks, as a chunk that is cut in two would be read twice."""
@@ -178,34 +200,31 @@ class Selection:
         first, last = self._known_trial(first), self._known_trial(last)
         if first > last:
             raise InputError(f"trials {first} to {last}: expected the first number not above")
-        parts = [
-            segment.read(name, max(first, segment.trials.first), min(last, segment.trials.last))
-            for segment in self.segments
-            if segment.trials.first <= last and segment.trials.last >= first
-        ]
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+        return next(self._read(name, [(first, last)]))
+
+    def _read(self, name: str, ranges: Iterable[tuple[int, int]]) -> Iterator[NDArray[Any]]:
+        """Rows of each range of trials; a file stays open from one range to the next."""
+        with ExitStack() as stack:
+            current = None
+            for first, last in ranges:
+                parts = []
+                for segment in self.segments:
+                    start, stop = segment.overlap(first, last)
+                    if start > stop:
+                        continue
+                    if segment is not current:
+                        stack.close()
+                        read, current = stack.enter_context(segment.opened()), segment
+                    parts.append(read(name, start, stop))
+                yield parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def gradient(self, trial: SupportsIndex) -> NDArray[np.float32]:
-        """Tensor of one trial.
-
-        Args:
-            trial: Number of the trial.
-
-        Raises:
-            InputError: If there is no such trial, or its file is damaged.
-        """
-        return self._row("gradient", trial)
+        """Tensor of the trial with this number; raises as ``rows``."""
+        return np.asarray(self.rows("gradient", trial, trial)[0])
 
     def sample_index(self, trial: SupportsIndex) -> NDArray[np.uint32]:
-        """Sample indices of one trial in processing order, shape (samples_per_trial,).
-
-        Raises:
-            InputError: If there is no such trial, or its file is damaged.
-        """
-        return self._row("sample_index", trial)
-
-    def _row(self, name: str, trial: SupportsIndex) -> NDArray[Any]:
-        return np.asarray(self.rows(name, trial, trial)[0])
+        """Sample indices of one trial in processing order, shape (samples_per_trial,)."""
+        return np.asarray(self.rows("sample_index", trial, trial)[0])
 
     def _known_trial(self, number: SupportsIndex) -> int:
         """The number as Python's integer: one of NumPy's of few bits would overflow."""
@@ -221,10 +240,6 @@ class Selection:
         """path_length, sum_of_squares, first_loss and last_loss of every trial, each (T,)."""
         return {name: self.rows(name, self.first, self.last) for name in SCALARS}
 
-    def norms(self) -> NDArray[np.float64]:
-        """Euclidean norm of every trial's tensor, accumulated in float64, shape (T,)."""
-        return np.concatenate([_norms(block) for block in self.blocks()])
-
     def to_dataframe(self) -> "pd.DataFrame":
         """One row per trial: protocol, epoch, batch_size, trial and the scalars."""
         import pandas as pd
@@ -238,11 +253,6 @@ class Selection:
                 **self.scalars,
             }
         )
-
-
-def _norms(block: NDArray[np.float32]) -> NDArray[np.float64]:
-    rows = block.reshape(len(block), -1)
-    return np.asarray(np.sqrt(np.einsum("ij,ij->i", rows, rows, dtype=np.float64)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -281,14 +291,11 @@ class Archive:
 
     def epochs(self, protocol: str | None = None) -> tuple[int, ...]:
         """Epochs of a protocol's checkpoints; the protocol may be left out if there is one."""
-        chosen = self.matching(protocol=self._one("protocol", protocol))
-        return tuple(dict.fromkeys(item.epoch for item in chosen))
+        return tuple(dict.fromkeys(item.epoch for item in self._narrow(protocol=protocol)))
 
     def batch_sizes(self, protocol: str | None = None, epoch: int | None = None) -> tuple[int, ...]:
         """Batch sizes of a protocol and epoch, which may be left out where there is one only."""
-        protocol = self._one("protocol", protocol)
-        epoch = self._one("epoch", epoch, protocol=protocol)
-        return tuple(item.batch_size for item in self.matching(protocol=protocol, epoch=epoch))
+        return tuple(item.batch_size for item in self._narrow(protocol=protocol, epoch=epoch))
 
     def select(
         self,
@@ -307,10 +314,26 @@ class Archive:
         Raises:
             InputError: If there is no such selection, or more than one fits.
         """
-        protocol = self._one("protocol", protocol)
-        epoch = self._one("epoch", epoch, protocol=protocol)
-        batch_size = self._one("batch_size", batch_size, protocol=protocol, epoch=epoch)
-        return self.matching(protocol=protocol, epoch=epoch, batch_size=batch_size)[0]
+        return self._narrow(protocol=protocol, epoch=epoch, batch_size=batch_size)[0]
+
+    def _narrow(self, **wanted: str | int | None) -> list[Selection]:
+        """The selections with these properties; None stands for the only one that is left."""
+        chosen = [*self.selections]
+        place = ""
+        for name, value in wanted.items():
+            present = [*dict.fromkeys(getattr(item, name) for item in chosen)]
+            found = present[0] if value is None and len(present) == 1 else value
+            if found not in present:
+                problem = (
+                    f"{name} is not given" if found is None else f"there is no {name} {found!r}"
+                )
+                raise InputError(
+                    f"{problem} in {self.path}{f' ({place})' if place else ''}, expected one of: "
+                    f"{', '.join(map(str, present))}"
+                )
+            place += f"{', ' if place else ''}{name} {found}"
+            chosen = [item for item in chosen if getattr(item, name) == found]
+        return chosen
 
     def matching(self, **wanted: Any) -> list[Selection]:  # noqa: ANN401 - text or number
         """The selections with these attributes, such as ``protocol="sgd", batch_size=8``.
@@ -331,20 +354,6 @@ class Archive:
             if all(item.attributes.get(name) == value for name, value in wanted.items())
         ]
 
-    def _one(self, name: str, wanted: Any, **chosen: Any) -> Any:  # noqa: ANN401 - text or number
-        """The wanted value if it is there, the only one if nothing is wanted."""
-        present = list(dict.fromkeys(item.attributes[name] for item in self.matching(**chosen)))
-        if wanted in present:
-            return wanted
-        if wanted is None and len(present) == 1:
-            return present[0]
-        place = ", ".join(f"{key} {value}" for key, value in chosen.items())
-        expected = ", ".join(map(str, present))
-        problem = f"{name} is not given" if wanted is None else f"there is no {name} {wanted!r}"
-        raise InputError(
-            f"{problem} in {self.path}{f' ({place})' if place else ''}, expected one of: {expected}"
-        )
-
     def to_dataframe(self) -> "pd.DataFrame":
         """One row per trial: protocol, epoch, batch_size, trial and the scalars."""
         import pandas as pd
@@ -362,9 +371,8 @@ class Archive:
         """
         import xarray as xr
 
-        protocol = self._one("protocol", protocol)
-        epoch = self._one("epoch", epoch, protocol=protocol)
-        group = None if self.kind == "shard" else f"{protocol}/epoch{epoch}"
+        first = self._narrow(protocol=protocol, epoch=epoch)[0]
+        group = None if self.kind == "shard" else f"{first.protocol}/epoch{first.epoch}"
         return xr.open_dataset(self.path, group=group, engine="h5netcdf")
 
 
@@ -372,8 +380,8 @@ def open(path: str | os.PathLike[str]) -> Archive:  # noqa: A001 - gradatlas.ope
     """Open a shard, an atlas or an export.
 
     The file is compared with the digest beside it, if there is one, before HDF5 sees it. Every
-    shard of an atlas must be there in its full length; ``verify`` compares their contents too.
-    The chunks of the tensors are checked when they are read.
+    shard of an atlas must be there, in its full length and with the digest that the atlas was built
+    from; ``verify`` compares their contents too. Chunks are checked when they are read.
 
     Args:
         path: The file.
@@ -383,7 +391,8 @@ def open(path: str | os.PathLike[str]) -> Archive:  # noqa: A001 - gradatlas.ope
         InputError: If it is no archive, damaged, of a newer format, or a shard is not its own.
     """
     path = Path(path)
-    archive = read_archive(path, check_digest(path) if digest_path(path).exists() else None)
+    check_regular(path)
+    archive = read_archive(path, check_digest(path, required=False))
     if archive.kind == "atlas":
         for source in archive.sources:
             check_present(source)

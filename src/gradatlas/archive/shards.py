@@ -15,7 +15,7 @@ import h5py
 
 from gradatlas.archive.format import FORMAT, FORMAT_VERSION, element, read_attributes
 from gradatlas.core.errors import InputError, reworded
-from gradatlas.core.files import check_digest
+from gradatlas.core.files import check_digest, stored_digest
 from gradatlas.core.provenance import Provenance
 from gradatlas.core.settings import TrialRange, TrialSettings, from_attributes
 
@@ -59,8 +59,8 @@ def open_hdf5(path: Path) -> Iterator[h5py.File]:
         OSError: If the file is missing, a directory or unreadable.
         InputError: If it is no archive, damaged or of a newer format version.
     """
-    _check_start(path)
-    with damage_named(path), h5py.File(path, "r", locking=False, rdcc_nbytes=0) as file:
+    check_regular(path)
+    with damage_named(path), open_unlocked(path) as file:
         attributes = read_attributes(file)
         if attributes.get("format") != FORMAT:
             raise InputError(f"{path} is no file of Gradient Atlas, {EXPECTED}")
@@ -72,8 +72,26 @@ def open_hdf5(path: Path) -> Iterator[h5py.File]:
         yield file
 
 
-def _check_start(path: Path) -> None:
-    """Refuse what is no HDF5 file without waiting for one that is no file."""
+def open_unlocked(path: Path) -> h5py.File:
+    """Open a file for reading without a lock: named files never change, and not every disk has any.
+
+    A program that has the file open already, with HDF5's default, decides for both.
+    """
+    try:
+        return h5py.File(path, "r", locking=False, rdcc_nbytes=0)
+    except OSError as error:
+        if "file locking flag values don't match" not in str(error):
+            raise
+        return h5py.File(path, "r", rdcc_nbytes=0)
+
+
+def check_regular(path: Path) -> None:
+    """Refuse what is no HDF5 file, without waiting for one that is no file.
+
+    Raises:
+        OSError: If the file is missing, a directory or unreadable.
+        InputError: If it is no regular file, or none of HDF5.
+    """
     try:
         if path.exists() and not (path.is_file() or path.is_dir()):  # a pipe would wait
             raise InputError(f"{path} is not a regular file, {EXPECTED}")
@@ -115,7 +133,7 @@ def read_shard(path: Path) -> Shard:
         OSError: If the file is missing, a directory or unreadable.
         InputError: If it is no shard, damaged, without a digest or of a newer format.
     """
-    _check_start(path)
+    check_regular(path)
     sha256 = check_digest(path)
     with open_hdf5(path) as file:
         return read_header(path, file, sha256)
@@ -139,11 +157,11 @@ def read_header(path: Path, file: h5py.File, sha256: str | None) -> Shard:
 
 
 def check_present(shard: Shard) -> None:
-    """Check that a shard of an atlas is there in its full length, without reading it.
+    """Check that a shard is there in full length, with its digest, without reading it.
 
     Raises:
         OSError: If it is missing or unreadable.
-        InputError: If it has another size than the atlas recorded.
+        InputError: If size or digest are not those that the atlas recorded.
     """
     try:
         size = shard.path.stat().st_size
@@ -151,10 +169,11 @@ def check_present(shard: Shard) -> None:
     except OSError as error:
         reason = f"{shard.path}, a shard of the atlas, cannot be read ({error.strerror})"
         raise reworded(error, f"{reason}; restore it, or collect it again") from error
-    if size != shard.size:
+    sha256 = stored_digest(shard.path) if shard.sha256 else None
+    if size != shard.size or (sha256 is not None and sha256 != shard.sha256):
         raise InputError(
-            f"{shard.path} has {size} bytes, but the atlas was built from one of {shard.size}; "
-            "restore that shard, or build the atlas again"
+            f"{shard.path} is not the shard that the atlas was built from, of {shard.size} bytes "
+            f"with SHA-256 {shard.sha256}; restore it, or build the atlas again"
         )
 
 
@@ -251,7 +270,7 @@ def read_table(group: h5py.Group, settings: TrialSettings, folder: Path) -> list
         for name, column in group["sources"].items()
     }
     attributes = read_attributes(group)
-    has_digests = attributes["format_version"] > 1 if "format_version" in attributes else False
+    has_digests = "format_version" in attributes  # which groups of version 1 lack
     return [
         Shard(
             path=folder / row["path"],

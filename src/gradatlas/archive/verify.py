@@ -8,9 +8,10 @@ from tqdm import tqdm
 
 from gradatlas.archive.format import DATASETS
 from gradatlas.archive.read import Archive, Segment, read_archive
-from gradatlas.archive.shards import Shard, check_present
+from gradatlas.archive.shards import Shard, check_present, check_regular
 from gradatlas.core.errors import InputError
 from gradatlas.core.files import check_digest, digest_path, file_digest
+from gradatlas.core.settings import batches
 
 _TRIALS_AT_A_TIME = 25
 
@@ -46,26 +47,25 @@ def verify(path: Path, *, progress: bool = False) -> list[Finding]:
     """
     path = Path(path)
     try:
-        has_digest = digest_path(path).exists()
-        if has_digest:
-            check_digest(path)
-        archive = read_archive(path)
+        check_regular(path)
+        sha256 = check_digest(path, required=False)
+        archive = read_archive(path, sha256)
     except (InputError, OSError) as error:
         return [Finding(path, str(error))]
     findings = [*_check_checkpoints(archive)]
-    if not has_digest:
-        findings.append(_without_digest(path))
     if archive.kind == "atlas":
         for shard in tqdm(archive.sources, desc="verify", unit="shard", disable=not progress):
             findings += _check_shard(shard)
-    elif not has_digest:
+    elif sha256 is None:
         for selection in tqdm(archive.selections, desc="verify", disable=not progress):
             for segment in selection.segments:
                 findings += _check_chunks(segment)
+    if sha256 is None:
+        findings.append(_only_chunks(path))
     return findings
 
 
-def _without_digest(path: Path) -> Finding:
+def _only_chunks(path: Path) -> Finding:
     what = f"{digest_path(path)} is missing: only the chunks of {path} were checked"
     return Finding(path, what, is_damage=False)
 
@@ -87,12 +87,12 @@ def _check_checkpoints(archive: Archive) -> Iterator[Finding]:
 
 
 def _check_shard(shard: Shard) -> list[Finding]:
-    """Compare a shard with what the atlas recorded of it."""
+    """Compare a shard with what the atlas recorded of it; of version 1, chunk by chunk."""
     try:
         check_present(shard)
         if shard.sha256 is None:
             segment = Segment.of(shard.path, "/", None, shard.trials)
-            return [*_check_chunks(segment), _without_digest(shard.path)]
+            return [*_check_chunks(segment)]
         digest = file_digest(shard.path)
     except (InputError, OSError) as error:
         return [Finding(shard.path, str(error))]
@@ -110,9 +110,13 @@ def _check_shard(shard: Shard) -> list[Finding]:
 def _check_chunks(segment: Segment) -> Iterator[Finding]:
     """Read every dataset in small parts, by which HDF5 compares the checksums of their chunks."""
     for name in DATASETS:
-        for first in range(segment.trials.first, segment.trials.last + 1, _TRIALS_AT_A_TIME):
-            last = min(first + _TRIALS_AT_A_TIME - 1, segment.trials.last)
+        for part in batches(len(segment.trials), _TRIALS_AT_A_TIME):
             try:
-                segment.read(name, first, last)
+                with segment.opened() as read:
+                    read(
+                        name,
+                        segment.trials.first + part.start,
+                        segment.trials.first + part.stop - 1,
+                    )
             except (InputError, OSError) as error:
                 yield Finding(segment.path, str(error))

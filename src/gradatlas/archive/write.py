@@ -1,14 +1,14 @@
 """Write a shard: consecutive trials of one protocol, epoch and batch size."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from gradatlas.archive.format import (
     DATASETS,
@@ -37,74 +37,55 @@ class ShardWriter:
         self._file = file
         self._path = path
         self._trials = trials
-        self._appended = 0
+        self._large: dict[str, h5py.Dataset] = {name: file[name] for name in LARGE}
         self._scalars: dict[str, list[NDArray[np.float64]]] = {name: [] for name in SCALARS}
+        self._appended = 0
 
-    def append(
-        self,
-        *,
-        gradient: NDArray[np.float32],
-        path_length: ArrayLike,
-        sum_of_squares: ArrayLike,
-        first_loss: ArrayLike,
-        last_loss: ArrayLike,
-        sample_index: NDArray[np.uint32],
-    ) -> None:
-        r"""Add the next trials.
+    def append(self, **block: NDArray[Any]) -> None:
+        r"""Add the next t trials.
 
         Args:
-            gradient: Tensors, shape (t, \*tensor_shape), float32.
-            path_length: Sum of the minibatches' gradient norms, shape (t,).
-            sum_of_squares: Sum of the minibatches' squared gradient norms, shape (t,).
-            first_loss: Mean loss of the first minibatch, shape (t,).
-            last_loss: Mean loss of the last minibatch, shape (t,).
-            sample_index: Samples in processing order, shape (t, samples_per_trial), uint32.
+            block: Every dataset by its name: ``gradient``, float32, shape (t, \*tensor_shape);
+                ``sample_index``, uint32, shape (t, samples_per_trial); the scalars ``path_length``,
+                ``sum_of_squares``, ``first_loss``, ``last_loss``, float64, shape (t,).
 
         Raises:
             InputError: If a shape or dtype is wrong, or there are more trials than announced.
             OSError: If the file cannot be written.
         """
-        large = {"gradient": gradient, "sample_index": sample_index}
-        given = (path_length, sum_of_squares, first_loss, last_loss)
-        scalars = {n: np.array(v, np.float64) for n, v in zip(SCALARS, given, strict=True)}
-        trials = len(gradient)
-        self._check({**large, **scalars}, trials)
-        with failures_named(self._path):
-            for name, rows in large.items():
-                self._file[name][self._appended : self._appended + trials] = rows
-        for name, values in scalars.items():
-            self._scalars[name].append(values)
-        self._appended += trials
-
-    def _check(self, block: Mapping[str, NDArray[Any]], trials: int) -> None:
-        for name, values in block.items():
-            entry = self._file[name].shape[1:] if name in LARGE else ()
-            if values.shape != (trials, *entry):
+        trials = len(block["gradient"])
+        for name, dtype in DATASETS.items():
+            entry = self._large[name].shape[1:] if name in LARGE else ()
+            if block[name].shape != (trials, *entry):
                 raise InputError(
-                    f"{name} of a block of {trials} trials has shape {values.shape}, "
+                    f"{name} of a block of {trials} trials has shape {block[name].shape}, "
                     f"expected {(trials, *entry)}"
                 )
-            if values.dtype != DATASETS[name]:
-                raise InputError(f"{name} is {values.dtype}, expected {DATASETS[name]}")
-        if self._appended + trials > len(self._trials):
-            self._refuse_number(self._appended + trials)
+            if block[name].dtype != dtype:
+                raise InputError(f"{name} is {block[name].dtype}, expected {dtype}")
+        self._check_count(self._appended + trials <= len(self._trials), self._appended + trials)
+        with failures_named(self._path):
+            for name, dataset in self._large.items():
+                dataset[self._appended : self._appended + trials] = block[name]
+        for name, blocks in self._scalars.items():
+            blocks.append(block[name].copy())
+        self._appended += trials
 
-    def _refuse_number(self, trials: int) -> None:
-        raise InputError(
-            f"{trials} trials were appended to {self._path}, "
-            f"expected {len(self._trials)} ({self._trials})"
-        )
+    def _check_count(self, is_right: bool, trials: int) -> None:
+        if not is_right:
+            raise InputError(
+                f"{trials} trials were appended to {self._path}, "
+                f"expected {len(self._trials)} ({self._trials})"
+            )
 
     def finish(self) -> None:
         """Write the scalars; raises InputError if trials are missing."""
-        if self._appended != len(self._trials):
-            self._refuse_number(self._appended)
+        self._check_count(self._appended == len(self._trials), self._appended)
         with failures_named(self._path):
             for name, blocks in self._scalars.items():
                 values = np.concatenate(blocks)
-                chunk = values.shape
                 dataset = self._file.create_dataset(
-                    name, data=values, chunks=chunk, fletcher32=True
+                    name, data=values, chunks=values.shape, fletcher32=True
                 )
                 describe(dataset, "trials", ("trial",))
 
@@ -181,11 +162,12 @@ def create_file(path: Path, nbytes: int) -> Iterator[h5py.File]:
     """
     with replacing(path, with_digest=True) as partial:
         with failures_named(path):
+            _reserve(partial, nbytes)  # a file that cannot be had fails before HDF5 knows of it
             # We hold a lock on the file, which HDF5 would take for another writer's.
             file = h5py.File(partial, "w", locking=False, rdcc_nbytes=_CACHE_BYTES)
         with file:
             with failures_named(path):
-                _reserve(partial, nbytes)
+                _reserve(partial, nbytes)  # again, as HDF5 has cut the file to nothing
             yield file
             with failures_named(path):
                 file.flush()

@@ -38,25 +38,43 @@ def digest_path(path: Path) -> Path:
     return path.with_name(path.name + DIGEST_SUFFIX)
 
 
-def check_digest(path: Path) -> str:
+def stored_digest(path: Path) -> str | None:
+    """SHA-256 that the digest beside a file says, without reading the file; None without one.
+
+    Of a link it may also lie beside what the link leads to.
+    """
+    for place in (digest_path(path), digest_path(path.resolve())):
+        with suppress(FileNotFoundError):
+            return place.read_text(errors="replace").partition(" ")[0]
+    return None
+
+
+def check_digest(path: Path, *, required: bool = True) -> str | None:
     """Compare a file with the digest beside it.
 
+    Args:
+        path: The file.
+        required: Whether a file without a digest is refused.
+
     Returns:
-        The file's SHA-256.
+        The file's SHA-256; None if there is no digest to compare it with.
 
     Raises:
-        InputError: The two differ, or there is no digest.
+        InputError: The two differ, or there is no digest and one is required.
         OSError: The file is missing or unreadable.
     """
+    expected = stored_digest(path)
+    if expected is None:
+        if required:
+            raise InputError(
+                f"{digest_path(path)} is missing, so {path} cannot be checked; make both again"
+            )
+        return None
     found = file_digest(path)
-    beside = digest_path(path)
-    if not beside.exists():
-        raise InputError(f"{beside} is missing, so {path} cannot be checked; make both again")
-    expected = beside.read_text(errors="replace").partition(" ")[0]
     if found != expected:
         raise InputError(
-            f"{path} is damaged or was altered: its SHA-256 is {found}, but {beside} says "
-            f"{expected!r}; restore the file from a copy or make it again"
+            f"{path} is damaged or was altered: its SHA-256 is {found}, but {digest_path(path)} "
+            f"says {expected!r}; restore the file from a copy or make it again"
         )
     return found
 
@@ -102,10 +120,12 @@ def replacing(path: Path, *, with_digest: bool = False) -> Iterator[Path]:
     try:
         yield partial
         with ExitStack() as stack, failures_named(path):
-            os.fsync(descriptor)
-            if with_digest:  # on disk first, so that a full one keeps neither
+            if with_digest:  # on disk before the file has its name: a full one keeps neither
+                # Has the disk begin to write, which takes as long as the digest.
+                os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
                 beside = stack.enter_context(replacing(digest_path(path)))
                 beside.write_text(f"{file_digest(partial)}  {path.name}\n")
+            os.fsync(descriptor)
             partial.replace(path)
             _sync_folder(path.parent)
     finally:

@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load, save
 
 from gradatlas.core.errors import InputError
-from gradatlas.core.files import check_digest, digest_path, file_digest, replace_file
+from gradatlas.core.files import check_digest, file_digest, replace_file
 from gradatlas.models.perceptron import Architecture
 
 FACTS = "gradatlas"  # one entry of metadata: safetensors writes several in an order of its own
@@ -63,7 +63,7 @@ def load_checkpoint(path: Path, architecture: Architecture) -> Checkpoint:
             another architecture, or holds values that are not finite.
     """
     try:
-        sha256 = check_digest(path) if digest_path(path).exists() else file_digest(path)
+        sha256 = check_digest(path, required=False) or file_digest(path)
         weights = load(path.read_bytes())
     except (OSError, SafetensorError, KeyError, TypeError) as error:  # of a dtype unknown to NumPy
         raise InputError(
