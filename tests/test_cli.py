@@ -12,7 +12,8 @@ import pytest
 
 from gradatlas import archive
 from gradatlas.cli import main
-from gradatlas.core.sharding import TrialRange
+from gradatlas.core.files import digest_path, replace_file
+from gradatlas.core.settings import TrialRange
 from tests.archive.examples import flip, shard_path, write_atlas, write_shard
 
 
@@ -24,7 +25,7 @@ def atlas(tmp_path: Path) -> Path:
 def test_info(atlas: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["info", str(atlas)]) == 0
     printed = capsys.readouterr().out
-    assert printed.startswith(f"{atlas}: atlas, format version 1, ")
+    assert printed.startswith(f"{atlas}: atlas, format version 2, ")
     rows = [line.split() for line in printed.splitlines()]
     assert ["sgd", "30", "16", "0-11", "3", "x", "8", "1.15kB", "2"] in rows
     assert ["seed", "0"] in rows
@@ -33,7 +34,7 @@ def test_info(atlas: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_info_as_json(atlas: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["info", str(atlas), "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
-    assert (facts["kind"], facts["format_version"]) == ("atlas", 1)
+    assert (facts["kind"], facts["format_version"]) == ("atlas", 2)
     assert len(facts["selections"]) == 8
     assert facts["selections"][-1]["batch_size"] == 16
     assert facts["selections"][-1]["shape"] == [3, 8]
@@ -51,8 +52,20 @@ def test_verify_says_what_is_wrong(atlas: Path, capsys: pytest.CaptureFixture[st
     shard.unlink()
     assert main(["verify", str(atlas)]) == 1
     first, last = capsys.readouterr().out.splitlines()
-    assert first.startswith(f"{shard} is missing")
+    assert first.startswith(f"{shard}, a shard of the atlas, cannot be read (No such file")
     assert last == f"{atlas}: 1 thing is wrong"
+
+
+def test_a_file_without_its_digest_is_checked_by_its_chunks_and_said_to_be(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shard = tmp_path / "shard.h5"
+    write_shard(shard)
+    digest_path(shard).unlink()
+    assert main(["verify", str(shard)]) == 0
+    first, last = capsys.readouterr().out.splitlines()
+    assert first == f"{digest_path(shard)} is missing: only the chunks of {shard} were checked"
+    assert last == f"{shard}: complete and undamaged"
 
 
 def test_export(tmp_path: Path, atlas: Path) -> None:
@@ -99,18 +112,19 @@ def empty(path: Path) -> None:
 
 def write_newer(path: Path) -> None:
     with h5py.File(path, "r+") as file:
-        file.attrs["format_version"] = 2
+        file.attrs["format_version"] = 3
+    replace_file(path, path.read_bytes(), with_digest=True)
 
 
 @pytest.mark.parametrize(
     ("damage", "sentence"),
     [
         (remove, "cannot be opened (No such file or directory)"),
-        (replace_by_folder, "is a directory, expected a shard"),
-        (truncate, "has no seal at its end: it is truncated"),
-        (replace_by_text, "is not an HDF5 file; expected a shard"),
-        (empty, "is not an HDF5 file; expected a shard"),
-        (write_newer, "has format version 2, expected at most 1; update"),
+        (replace_by_folder, "cannot be opened (Is a directory), expected a shard"),
+        (truncate, "is damaged or was altered: its SHA-256 is "),
+        (replace_by_text, "is not an HDF5 file, expected a shard"),
+        (empty, "is not an HDF5 file, expected a shard"),
+        (write_newer, "has format version 3, expected at most 2; update"),
     ],
 )
 @pytest.mark.parametrize("command", ["info", "verify", "export"])
@@ -186,7 +200,9 @@ def test_a_foreign_hdf5_file(
     with h5py.File(tmp_path / "foreign.h5", "w") as file:
         file.attrs.update(attributes)
     assert main(["info", str(tmp_path / "foreign.h5")]) == 1
-    assert "foreign.h5 has no seal at its end" in capsys.readouterr().err
+    printed = capsys.readouterr()
+    assert printed.err.startswith(f"gradatlas: {tmp_path / 'foreign.h5'} is ")
+    assert printed.err.count("\n") == 1
 
 
 def test_a_name_that_the_terminal_cannot_show(tmp_path: Path) -> None:

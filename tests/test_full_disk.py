@@ -13,14 +13,14 @@ import pytest
 
 from gradatlas import archive
 from gradatlas.cli import main
-from gradatlas.core.provenance import file_digest
+from gradatlas.core.files import file_digest
 from gradatlas.figures.drawing import draw_details
 from gradatlas.figures.pages import write_pages
 from gradatlas.statistics.batch_size import describe_batch_size
 from gradatlas.statistics.tables import gather
 from gradatlas.train.checkpoint import save_checkpoint
-from tests.figures import tables as made_up
 from tests.archive.examples import write_shard
+from tests.figures import tables as made_up
 from tests.statistics.synthetic import draw, write_shards
 
 SOURCES = "sources"

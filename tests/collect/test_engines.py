@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import pytest
@@ -10,18 +9,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from gradatlas.collect.engines import prepare as engine
+from gradatlas.collect.engines import mlp_batched, mlp_cpu
 from gradatlas.collect.engines.factors import Factors, squared_norms, total
-from gradatlas.collect.engines.prepare import layered, one_hidden_layer
+from gradatlas.collect.engines.prepare import prepare
 from gradatlas.collect.reference import run_trial
 from gradatlas.collect.trial import Measurement, TrialGradients
-from gradatlas.core.configuration import Training
 from gradatlas.core.random import trial_samples
+from gradatlas.core.settings import Training, Update
 from gradatlas.data.idx import Split, load_train
 from gradatlas.models.perceptron import Architecture, architecture_of, initial_parameters
 from gradatlas.train.loop import train
 
-MNIST = Path(__file__).parents[1] / "resources" / "mnist"
+MNIST = Path(__file__).parents[2] / "resources" / "mnist"
+REST = Update("none", 0.0)
 FIELDS = ("gradient", "path_length", "sum_of_squares", "first_loss", "last_loss")
 
 
@@ -51,7 +51,7 @@ def problems(
     hidden = tuple(draw(st.lists(st.integers(1, 9), min_size=1, max_size=3)))
     architecture = Architecture(draw(st.integers(1, 8)), hidden, draw(st.integers(2, 5)))
     samples = draw(st.integers(1, 150))
-    update: Literal["sgd", "none"] = draw(st.sampled_from(["sgd", "none"]))
+    moves = draw(st.booleans())
     random = np.random.default_rng(draw(st.integers(0, 2**32)))
     inputs = random.standard_normal((200, architecture.inputs))
     inputs[:, random.random(architecture.inputs) < 0.3] = 0.7  # pixels that never vary
@@ -61,8 +61,7 @@ def problems(
     }
     measurement = Measurement(
         weights,
-        update,
-        draw(st.floats(1e-3, 0.5)) if update == "sgd" else 0.0,
+        Update("sgd", draw(st.floats(1e-3, 0.5))) if moves else REST,
         draw(st.integers(1, samples)),
         draw(st.sampled_from(sorted(architecture.parameters))),
     )
@@ -78,9 +77,9 @@ def test_engine_equals_reference_on_random_problems(
 ) -> None:
     measurement, inputs, labels, index = problem
     expected = reference(measurement, inputs, labels, index)
-    engines = [layered.prepare(measurement, inputs, labels, "cpu")]
+    engines = [mlp_batched.prepare(measurement, inputs, labels, "cpu")]
     if len(measurement.weights) == 4:
-        engines.append(one_hidden_layer.prepare(measurement, inputs, labels))
+        engines.append(mlp_cpu.prepare(measurement, inputs, labels))
     for run in engines:
         assert_equal(run(index), expected, 1e-9)
 
@@ -93,9 +92,9 @@ def mnist() -> Split:
 @pytest.fixture(scope="module")
 def checkpoint(mnist: Split) -> dict[str, NDArray[np.float32]]:
     """The default model after its first epoch."""
-    training = Training(batch_size=1024, learning_rate=0.01, momentum=0.0, checkpoints=(1,))
+    training = Training(batch_size=1024, learning_rate=0.01, momentum=0.0)
     test = Split(mnist.inputs[:100], mnist.labels[:100])
-    *_, last = train(mnist, test, (1024,), training, seed=0, device="cpu", threads=2)
+    *_, last = train(mnist, test, (1024,), training, 1, seed=0, device="cpu", threads=2)
     return last.weights
 
 
@@ -110,9 +109,9 @@ def test_float32_on_the_real_checkpoint(
     seldom meet such a pre-activation.
     """
     index = np.stack([trial_samples(0, k, population=60_000, samples=128) for k in range(5)])
-    single = Measurement(checkpoint, "sgd", 0.01, batch_size, "last.weight")
+    single = Measurement(checkpoint, Update("sgd", 0.01), batch_size, "last.weight")
     double = {name: value.astype(np.float64) for name, value in checkpoint.items()}
-    found = engine.prepare(single, mnist.inputs, mnist.labels, "cpu")(index)
+    found = prepare(single, mnist.inputs, mnist.labels, "cpu")(index)
     expected = reference(replace(single, weights=double), mnist.inputs, mnist.labels, index)
     assert found.gradient.dtype == np.float32
     for field in FIELDS:
@@ -125,8 +124,11 @@ def test_a_trial_has_the_same_bits_alone_and_among_others(
     mnist: Split, checkpoint: dict[str, NDArray[np.float32]]
 ) -> None:
     index = np.stack([trial_samples(0, k, population=60_000, samples=256) for k in range(3)])
-    run = engine.prepare(
-        Measurement(checkpoint, "sgd", 0.01, 3, "last.weight"), mnist.inputs, mnist.labels, "cpu"
+    run = prepare(
+        Measurement(checkpoint, Update("sgd", 0.01), 3, "last.weight"),
+        mnist.inputs,
+        mnist.labels,
+        "cpu",
     )
     together = run(index)
     for trial in range(3):
@@ -138,9 +140,9 @@ def test_a_trial_has_the_same_bits_alone_and_among_others(
 def test_each_engine_serves_what_it_is_for(mnist: Split) -> None:
     deep = initial_parameters(architecture_of(mnist, (4, 4)), 0)
     shallow = initial_parameters(architecture_of(mnist, (4,)), 0)
-    for weights, module in ((shallow, one_hidden_layer), (deep, layered)):
-        measurement = Measurement(weights, "none", 0.0, 1, "last.weight")
-        run = engine.prepare(measurement, mnist.inputs, mnist.labels, "cpu")
+    for weights, module in ((shallow, mlp_cpu), (deep, mlp_batched)):
+        measurement = Measurement(weights, REST, 1, "last.weight")
+        run = prepare(measurement, mnist.inputs, mnist.labels, "cpu")
         assert run.func.__module__ == module.__name__  # type: ignore[attr-defined]
 
 
@@ -149,8 +151,8 @@ def test_divergence_shows(hidden: tuple[int, ...]) -> None:
     """A trial that leaves the finite numbers is stored as it is, not mended."""
     weights = initial_parameters(Architecture(3, hidden, 2), 0)
     inputs = np.full((20, 3), 1e20, np.float32)
-    measurement = Measurement(weights, "sgd", 1e10, 1, "last.weight")
-    run = engine.prepare(measurement, inputs, np.arange(20) % 2, "cpu")
+    measurement = Measurement(weights, Update("sgd", 1e10), 1, "last.weight")
+    run = prepare(measurement, inputs, np.arange(20) % 2, "cpu")
     result = run(np.arange(20, dtype=np.uint32)[None])
     assert not np.isfinite(result.gradient).all()
     assert not np.isfinite(result.path_length).any()

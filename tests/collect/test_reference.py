@@ -1,17 +1,17 @@
 """The reference engine against mathematics written out by hand, without autograd."""
 
-from typing import Literal
-
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from gradatlas.collect.reference import run_trial
 from gradatlas.collect.trial import Measurement, TrialGradients
+from gradatlas.core.settings import Update
 from gradatlas.models.perceptron import Architecture, initial_parameters
 
 Float = NDArray[np.float64]
-Update = Literal["sgd", "none"]
+REST = Update("none", 0.0)
+SGD = Update("sgd", 0.3)
 
 
 def weights_of(architecture: Architecture, seed: int = 0) -> dict[str, Float]:
@@ -73,8 +73,8 @@ def by_hand(
 )
 def test_trial_follows_the_chain_rule(batch_size: int, rate: float, parameter: str) -> None:
     weights, inputs, labels = problem()
-    update: Update = "sgd" if rate else "none"
-    trial = run_trial(Measurement(weights, update, rate, batch_size, parameter), inputs, labels)
+    update = Update("sgd", rate) if rate else REST
+    trial = run_trial(Measurement(weights, update, batch_size, parameter), inputs, labels)
     total, norms, losses = by_hand(weights, inputs, labels, batch_size, rate)
     np.testing.assert_allclose(trial.gradient[0], total[parameter], rtol=1e-12, atol=1e-13)
     np.testing.assert_allclose(trial.path_length, np.sum(norms[parameter]), rtol=1e-12)
@@ -84,7 +84,7 @@ def test_trial_follows_the_chain_rule(batch_size: int, rate: float, parameter: s
 
 def test_gradient_is_the_slope_of_the_loss() -> None:
     weights, inputs, labels = problem(samples=1)
-    trial = run_trial(Measurement(weights, "none", 0.0, 1, "last.weight"), inputs, labels)
+    trial = run_trial(Measurement(weights, REST, 1, "last.weight"), inputs, labels)
     direction = np.random.default_rng(1).standard_normal(weights["last.weight"].shape)
 
     def loss(step: float) -> float:
@@ -97,36 +97,31 @@ def test_gradient_is_the_slope_of_the_loss() -> None:
 
 def run(batch_size: int, update: Update, samples: int = 12) -> TrialGradients:
     weights, inputs, labels = problem(samples)
-    rate = 0.3 if update == "sgd" else 0.0
-    return run_trial(
-        Measurement(weights, update, rate, batch_size, "last.weight"),
-        inputs,
-        labels,
-    )
+    return run_trial(Measurement(weights, update, batch_size, "last.weight"), inputs, labels)
 
 
 def test_frozen_sum_does_not_depend_on_batch_size() -> None:
-    sums = [run(batch_size, "none").gradient for batch_size in (1, 5, 12)]
+    sums = [run(batch_size, REST).gradient for batch_size in (1, 5, 12)]
     np.testing.assert_allclose(sums[1], sums[0], rtol=1e-12, atol=1e-14)
     np.testing.assert_allclose(sums[2], sums[0], rtol=1e-12, atol=1e-14)
 
 
 def test_moving_weights_change_the_sum_but_not_where_one_step_is_all() -> None:
-    assert not np.allclose(run(1, "sgd").gradient, run(1, "none").gradient, rtol=1e-3)
-    np.testing.assert_array_equal(run(12, "sgd").gradient, run(12, "none").gradient)
+    assert not np.allclose(run(1, SGD).gradient, run(1, REST).gradient, rtol=1e-3)
+    np.testing.assert_array_equal(run(12, SGD).gradient, run(12, REST).gradient)
 
 
 def test_distance_moved_is_rate_times_sum_over_batch_size() -> None:
     """w_0 - w_K = learning rate S / B where all minibatches have the same size."""
     weights, inputs, labels = problem(12)
     total, _, _ = by_hand(weights, inputs, labels, 3, 0.3)
-    trial = run(3, "sgd")
+    trial = run(3, SGD)
     np.testing.assert_allclose(trial.gradient[0], total["last.weight"], rtol=1e-12)
 
 
 def test_checkpoint_stays_as_it_was() -> None:
     weights, inputs, labels = problem()
     before = {name: value.copy() for name, value in weights.items()}
-    run_trial(Measurement(weights, "sgd", 0.5, 2, "last.weight"), inputs, labels)
+    run_trial(Measurement(weights, Update("sgd", 0.5), 2, "last.weight"), inputs, labels)
     for name, value in weights.items():
         np.testing.assert_array_equal(value, before[name])

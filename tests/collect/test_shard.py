@@ -3,7 +3,6 @@
 import gzip
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import pytest
@@ -11,32 +10,33 @@ import torch
 from numpy.typing import NDArray
 
 from gradatlas import archive
-from gradatlas.archive.groups import DATASETS
+from gradatlas.archive.format import DATASETS
 from gradatlas.collect.shard import collect
-from gradatlas.core.configuration import Collection
-from gradatlas.core.device import resolve_device
 from gradatlas.core.errors import InputError
+from gradatlas.core.files import digest_path, file_digest
 from gradatlas.core.random import trial_samples
-from gradatlas.core.sharding import TrialRange, plan_shards
+from gradatlas.core.runtime import resolve_device
+from gradatlas.core.settings import Training, TrialRange, TrialSettings, Update
 from gradatlas.models.perceptron import Architecture, initial_parameters
+from gradatlas.planning import plan_shards
 from gradatlas.train.checkpoint import load_checkpoint, save_checkpoint
 
-MNIST = Path(__file__).parents[1] / "resources" / "mnist"
+MNIST = Path(__file__).parents[2] / "resources" / "mnist"
 ARCHITECTURE = Architecture(784, (12,), 10)
-SETTINGS = Collection(
+SETTINGS = TrialSettings(
+    protocol="sgd",
+    epoch=0,
+    batch_size=7,
+    update=Update("sgd", 0.05),
+    samples_per_trial=50,
+    sample_sets=None,
+    parameter="last.weight",
     seed=7,
     training_seed=7,
     dataset="MNIST",
+    training_samples=0,
     hidden=(12,),
-    training_batch_size=1024,
-    training_learning_rate=0.01,
-    training_momentum=0.0,
-    parameter="last.weight",
-    protocol="sgd",
-    update="sgd",
-    learning_rate=0.05,
-    samples_per_trial=50,
-    sample_sets=None,
+    training=Training(batch_size=1024, learning_rate=0.01, momentum=0.0),
 )
 
 
@@ -47,20 +47,9 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def shard(
-    folder: Path, checkpoint: Path, settings: Collection, trials: TrialRange, batch_size: int = 7
-) -> Path:
+def shard(folder: Path, checkpoint: Path, settings: TrialSettings, trials: TrialRange) -> Path:
     path = folder / f"trials{trials}.h5"
-    collect(
-        path,
-        settings,
-        epoch=0,
-        batch_size=batch_size,
-        trials=trials,
-        checkpoint=checkpoint,
-        data=MNIST,
-        device="cpu",
-    )
+    collect(path, settings, trials, checkpoint=checkpoint, data=MNIST, device="cpu")
     return path
 
 
@@ -97,17 +86,17 @@ def plain_trial(
     return total.numpy()
 
 
-@pytest.mark.parametrize(("update", "rate"), [("sgd", 0.05), ("none", 0.0)])
+@pytest.mark.parametrize("update", [Update("sgd", 0.05), Update("none", 0.0)])
 def test_stored_tensors_are_those_of_a_plain_loop(
-    tmp_path: Path, checkpoint: Path, update: Literal["sgd", "none"], rate: float
+    tmp_path: Path, checkpoint: Path, update: Update
 ) -> None:
-    settings = replace(SETTINGS, update=update, learning_rate=rate)
+    settings = replace(SETTINGS, update=update)
     selection = archive.open_shards([shard(tmp_path, checkpoint, settings, TrialRange(3, 5))])
     weights = load_checkpoint(checkpoint, ARCHITECTURE).weights
     for trial in (3, 4, 5):
         index = trial_samples(7, trial, population=60_000, samples=50)
         np.testing.assert_array_equal(selection.sample_index(trial), index)
-        expected = plain_trial(weights, index, 7, rate)
+        expected = plain_trial(weights, index, 7, update.learning_rate)
         error = np.linalg.norm(selection.gradient(trial) - expected) / np.linalg.norm(expected)
         assert error < 1e-5
 
@@ -115,19 +104,19 @@ def test_stored_tensors_are_those_of_a_plain_loop(
 def test_shard_says_what_it_is(tmp_path: Path, checkpoint: Path) -> None:
     selection = archive.open_shards([shard(tmp_path, checkpoint, SETTINGS, TrialRange(0, 1))])
     assert (selection.protocol, selection.epoch, selection.batch_size) == ("sgd", 0, 7)
-    assert selection.batches_per_trial == 8  # seven whole minibatches and a remainder of one
+    assert selection.settings == replace(SETTINGS, training_samples=60_000)
+    assert selection.settings.batches_per_trial == 8  # seven whole ones and a remainder of one
     assert selection.shape == (10, 12)
-    assert selection.attributes["experiment_digest"] == SETTINGS.digest
-    assert selection.attributes["training_samples"] == 60_000
+    assert selection.attributes["experiment_digest"] == selection.settings.digest
+    assert selection.attributes["checkpoint_sha256"] == file_digest(checkpoint)
+    assert selection.attributes["device"] == "cpu"
 
 
 def test_same_trials_give_the_same_bytes(tmp_path: Path, checkpoint: Path) -> None:
     folders = [tmp_path / "first", tmp_path / "second"]
-    contents = []
-    for folder in folders:
-        folder.mkdir()
-        contents.append(shard(folder, checkpoint, SETTINGS, TrialRange(0, 3)).read_bytes())
-    assert contents[0] == contents[1]
+    first, second = (shard(path, checkpoint, SETTINGS, TrialRange(0, 3)) for path in folders)
+    assert first.read_bytes() == second.read_bytes()
+    assert digest_path(first).read_bytes() == digest_path(second).read_bytes()
 
 
 @pytest.mark.parametrize("trials_per_job", [1, 3])

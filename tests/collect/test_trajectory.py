@@ -9,28 +9,22 @@ import pytest
 from gradatlas.collect.reference import run_trial
 from gradatlas.collect.trajectory import GrowingSum, grow, plane, trace_steps
 from gradatlas.collect.trial import Measurement
-from gradatlas.core.configuration import Collection
+from gradatlas.core.settings import Training, TrialSettings, Update
 from gradatlas.data.idx import Split
 from gradatlas.models.perceptron import Architecture, initial_parameters
 from gradatlas.train.checkpoint import save_checkpoint
 from tests.workflow.smallest import write_data
 
 ARCHITECTURE = Architecture(16, (5,), 3)
+SGD = Update("sgd", 0.1)
 
 
-def measurement(batch_size: int, update: str = "sgd") -> Measurement:
+def measurement(batch_size: int, update: Update = SGD) -> Measurement:
     weights = {
         name: value.astype(np.float64)
         for name, value in initial_parameters(ARCHITECTURE, seed=3).items()
     }
-    rate = 0.1 if update == "sgd" else 0.0
-    return Measurement(
-        weights,
-        "sgd" if update == "sgd" else "none",
-        rate,
-        batch_size,
-        "last.weight",
-    )
+    return Measurement(weights, update, batch_size, "last.weight")
 
 
 def trial(samples: int) -> Split:
@@ -55,7 +49,7 @@ def test_sums_are_those_of_the_reference_up_to_each_step(batch_size: int) -> Non
 
 def test_first_step_is_the_same_at_every_batch_size_only_while_weights_stay() -> None:
     samples = trial(12)
-    fixed = [grow(measurement(size, "none"), samples).sums[-1] for size in (1, 4, 12)]
+    fixed = [grow(measurement(size, Update("none", 0.0)), samples).sums[-1] for size in (1, 4, 12)]
     np.testing.assert_allclose(fixed[0], fixed[2], rtol=1e-9)
     np.testing.assert_allclose(fixed[1], fixed[2], rtol=1e-9)
     moving = [grow(measurement(size), samples).sums[-1] for size in (1, 12)]
@@ -89,22 +83,22 @@ def test_table_has_both_pictures_of_every_checkpoint(tmp_path: Path) -> None:
     for epoch, path in checkpoints.items():
         save_checkpoint(path, initial_parameters(ARCHITECTURE, seed=epoch), {})
     target = tmp_path / "steps.csv"
-    collection = Collection(
+    settings = TrialSettings(
+        protocol="sgd",
+        epoch=0,
+        batch_size=0,
+        update=SGD,
+        samples_per_trial=20,
+        sample_sets=None,
+        parameter="last.weight",
         seed=0,
         training_seed=0,
         dataset="Letters",
+        training_samples=0,
         hidden=ARCHITECTURE.hidden,
-        training_batch_size=16,
-        training_learning_rate=0.1,
-        training_momentum=0.0,
-        parameter="last.weight",
-        protocol="sgd",
-        update="sgd",
-        learning_rate=0.1,
-        samples_per_trial=20,
-        sample_sets=None,
+        training=Training(batch_size=16, learning_rate=0.1, momentum=0.0),
     )
-    trace_steps(target, collection, [1, 2, 3, 5, 6, 20], checkpoints, tmp_path / "letters")
+    trace_steps(target, settings, [1, 2, 3, 5, 6, 20], checkpoints, tmp_path / "letters")
     table = pd.read_csv(target)
     assert set(table["epoch"]) == {0, 4}
     pair = table[table["picture"] == "two samples"]

@@ -1,6 +1,8 @@
 """The configuration: what it refuses, in which words, and what it makes of the rest."""
 
+import json
 from copy import deepcopy
+from dataclasses import asdict
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -11,9 +13,10 @@ from hypothesis import given, settings
 
 from gradatlas.core.configuration import Experiment, check_file, check_samples, read_experiment
 from gradatlas.core.errors import InputError
+from gradatlas.core.settings import Training, TrialSettings, Update, from_mapping
 from tests.mutations import mutated
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 SCHEMA = ROOT / "workflow" / "schemas" / "config.schema.yaml"
 DEFAULT: dict[str, Any] = yaml.safe_load((ROOT / "config.yaml").read_text())
 
@@ -53,7 +56,28 @@ def test_the_default_experiment_has_three_protocols_with_their_own_trials() -> N
     assert experiment.protocols["frozen"].batch_sizes == (1, 32, 1024)
     assert experiment.protocols["sgd"].sample_sets is None
     assert experiment.protocols["sgd_reordered"].sample_sets == 10
-    assert experiment.training.checkpoints == (2, 30)
+    assert experiment.checkpoints == (2, 30)
+
+
+def test_the_record_of_a_protocol_s_trials_is_what_the_configuration_says() -> None:
+    experiment = read_experiment(changed("seeds", [0, 4]), SCHEMA)
+
+    assert experiment.trial_settings("sgd_reordered", 30, 32, 4) == TrialSettings(
+        protocol="sgd_reordered",
+        epoch=30,
+        batch_size=32,
+        update=Update("sgd", 0.01),
+        samples_per_trial=1024,
+        sample_sets=10,
+        parameter="last.weight",
+        seed=0,
+        training_seed=4,
+        dataset="MNIST",
+        training_samples=0,
+        hidden=(1024,),
+        training=Training(batch_size=1024, learning_rate=0.01, momentum=0.0),
+    )
+    assert experiment.trial_settings("frozen", 2, 1, 0).update == Update("none", 0.0)
 
 
 def test_training_seeds_default_to_the_seed_and_their_order_changes_nothing() -> None:
@@ -195,7 +219,7 @@ def test_an_empty_configuration_says_which_key_is_missing() -> None:
     assert " is missing; it is needed: " in sentence({})
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(mutated({**DEFAULT, "seeds": [0, 1]}))
 def test_whatever_is_wrong_there_is_one_sentence_or_a_sound_experiment(
     config: dict[str, Any],
@@ -218,7 +242,7 @@ def experiment_or_sentence(config: dict[str, Any]) -> Experiment | str:
 
 def assert_sound(experiment: Experiment) -> None:
     """What jobs rely on."""
-    assert all(a < b for a, b in pairwise(experiment.training.checkpoints))
+    assert all(a < b for a, b in pairwise(experiment.checkpoints))
     assert type(experiment.seed) is int
     assert all(a < b for a, b in pairwise(experiment.training_seeds))
     assert all(type(seed) is int for seed in experiment.training_seeds)
@@ -227,12 +251,15 @@ def assert_sound(experiment: Experiment) -> None:
         assert protocol.batch_sizes[0] >= 1
         assert protocol.batch_sizes[-1] <= protocol.samples_per_trial
         assert protocol.trials % (protocol.sample_sets or 1) == 0
-        assert len(experiment.collection(name, 0).digest) == 64
+        settings = experiment.trial_settings(name, 0, protocol.batch_sizes[0], experiment.seed)
+        assert from_mapping(json.loads(json.dumps(asdict(settings)))) == settings
+        assert len(settings.digest) == 64
 
 
 def test_the_digest_follows_what_determines_tensors_and_nothing_else() -> None:
     def digest(key: str, value: object) -> str:
-        return read_experiment(changed(key, value), SCHEMA).collection("sgd", 0).digest
+        experiment = read_experiment(changed(key, value), SCHEMA)
+        return experiment.trial_settings("sgd", 2, 1, 0).digest
 
     original = digest("seed", 0)
 

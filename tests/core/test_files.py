@@ -1,5 +1,7 @@
-"""A file is replaced whole or not at all."""
+"""A file is replaced whole or not at all, and its digest beside it tells whether it was altered."""
 
+import hashlib
+import json
 import os
 import resource
 import signal
@@ -9,8 +11,18 @@ import time
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from gradatlas.core.files import replace_file
+from gradatlas.core.errors import InputError
+from gradatlas.core.files import (
+    check_digest,
+    digest_path,
+    file_digest,
+    mapping_digest,
+    replace_file,
+    replacing,
+)
 
 
 def names(folder: Path) -> list[str]:
@@ -130,3 +142,119 @@ def test_a_kill_at_any_time_leaves_one_whole_content(tmp_path: Path, delay: floa
 
     content = path.read_bytes()
     assert content == content[:2] * 50_000
+
+
+def sha256sum_check(folder: Path, name: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["sha256sum", "--check", name], cwd=folder, capture_output=True, text=True, check=False
+    )
+
+
+def test_the_digest_beside_a_file_is_what_sha256sum_reads(tmp_path: Path) -> None:
+    path = tmp_path / "a shard.h5"
+    replace_file(path, b"content", with_digest=True)
+
+    assert names(tmp_path) == ["a shard.h5", "a shard.h5.sha256"]
+    assert digest_path(path).name == "a shard.h5.sha256"
+    assert sha256sum_check(tmp_path, "a shard.h5.sha256").stdout == "a shard.h5: OK\n"
+    path.write_bytes(b"kontent")
+    assert sha256sum_check(tmp_path, "a shard.h5.sha256").returncode != 0
+
+
+def test_the_digest_follows_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "shard.h5"
+    for content in (b"first", b"second"):
+        replace_file(path, content, with_digest=True)
+
+        assert check_digest(path) == hashlib.sha256(content).hexdigest()
+
+
+def test_a_block_that_fails_leaves_file_and_digest_as_they_were(tmp_path: Path) -> None:
+    path = tmp_path / "shard.h5"
+    replace_file(path, b"first", with_digest=True)
+
+    def write_half() -> None:
+        with replacing(path, with_digest=True) as partial:
+            partial.write_bytes(b"half of the sec")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_half()
+
+    assert check_digest(path) == file_digest(path)
+    assert path.read_bytes() == b"first"
+    assert names(tmp_path) == ["shard.h5", "shard.h5.sha256"]
+
+
+def test_a_file_whose_digest_cannot_be_written_is_not_kept_either(tmp_path: Path) -> None:
+    path = tmp_path / "shard.h5"
+    digest_path(path).mkdir()
+
+    with pytest.raises(IsADirectoryError, match=r"shard\.h5\.sha256 is a directory"):
+        replace_file(path, b"content", with_digest=True)
+
+    assert names(tmp_path) == ["shard.h5.sha256"]
+
+
+def test_a_file_without_its_digest_says_which_is_missing(tmp_path: Path) -> None:
+    path = tmp_path / "shard.h5"
+    path.write_bytes(b"content")
+
+    with pytest.raises(InputError) as error:
+        check_digest(path)
+
+    sentence = f"{path}.sha256 is missing, so {path} cannot be checked; make both again"
+    assert str(error.value) == sentence
+
+
+@pytest.mark.parametrize("beside", [b"0" * 64 + b"  shard.h5\n", b"", b"\xff\x00\n"])
+def test_a_file_that_is_not_what_its_digest_says_is_refused(tmp_path: Path, beside: bytes) -> None:
+    path = tmp_path / "shard.h5"
+    replace_file(path, b"content", with_digest=True)
+    digest_path(path).write_bytes(beside)
+
+    with pytest.raises(InputError) as error:
+        check_digest(path)
+
+    assert str(error.value).startswith(f"{path} is damaged or was altered: its SHA-256 is ")
+    assert f"but {path}.sha256 says '" in str(error.value)
+    assert "\n" not in str(error.value)
+    assert str(error.value).endswith("restore the file from a copy or make it again")
+
+
+def test_a_missing_file_has_no_digest_to_compare(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        check_digest(tmp_path / "shard.h5")
+
+
+JSON = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(), st.text(max_size=5)),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner),
+    max_leaves=5,
+)
+
+
+@given(st.dictionaries(st.text(max_size=5), JSON, max_size=5))
+def test_a_digest_does_not_depend_on_the_order_of_keys(facts: dict[str, object]) -> None:
+    assert mapping_digest(facts) == mapping_digest(dict(reversed(facts.items())))
+    assert mapping_digest(facts) == mapping_digest(json.loads(json.dumps(facts)))
+
+
+def test_a_digest_depends_on_every_value() -> None:
+    facts = {"seed": 0, "hidden": (1024,), "sets": None}
+
+    digests = {mapping_digest({**facts, **change}) for change in ({}, {"seed": 1}, {"sets": 1})}
+
+    assert len(digests) == 3
+
+
+def test_a_number_that_is_none_has_no_digest() -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        mapping_digest({"learning_rate": float("nan")})
+
+
+def test_a_file_s_digest_is_its_sha256(tmp_path: Path) -> None:
+    content = os.urandom(100_000)
+    (tmp_path / "file").write_bytes(content)
+
+    assert file_digest(tmp_path / "file") == hashlib.sha256(content).hexdigest()

@@ -1,18 +1,13 @@
 """Facts about where a file came from."""
 
-import hashlib
-import json
-import os
 import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from gradatlas.core import provenance
-from gradatlas.core.provenance import code_commit, file_digest, library_versions, mapping_digest
+from gradatlas.core.provenance import Provenance, code_commit, library_versions
 
 
 def git(folder: Path, *arguments: str) -> str:
@@ -80,34 +75,19 @@ def test_a_machine_without_git_has_no_commit(
     assert code_commit() == "unknown"
 
 
-JSON = st.recursive(
-    st.one_of(st.none(), st.booleans(), st.integers(), st.text(max_size=5)),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner),
-    max_leaves=5,
-)
+def test_it_comes_back_from_attributes() -> None:
+    found = Provenance("1" * 64, "cpu", "2" * 40, {"torch": "2.15", "h5py": "3.16"})
+
+    attributes = found.to_attributes()
+
+    assert all(isinstance(value, str) for value in attributes.values())
+    assert Provenance.from_attributes({**attributes, "title": "of something else"}) == found
 
 
-@given(st.dictionaries(st.text(max_size=5), JSON, max_size=5))
-def test_a_digest_does_not_depend_on_the_order_of_keys(facts: dict[str, object]) -> None:
-    assert mapping_digest(facts) == mapping_digest(dict(reversed(facts.items())))
-    assert mapping_digest(facts) == mapping_digest(json.loads(json.dumps(facts)))
+@pytest.mark.parametrize("name", Provenance.__dataclass_fields__)
+def test_an_attribute_that_is_missing_is_named(name: str) -> None:
+    attributes = Provenance("1" * 64, "cpu", "unknown", {}).to_attributes()
+    del attributes[name]
 
-
-def test_a_digest_depends_on_every_value() -> None:
-    facts = {"seed": 0, "hidden": (1024,), "sets": None}
-
-    digests = {mapping_digest({**facts, **change}) for change in ({}, {"seed": 1}, {"sets": 1})}
-
-    assert len(digests) == 3
-
-
-def test_a_number_that_is_none_has_no_digest() -> None:
-    with pytest.raises(ValueError, match="not JSON compliant"):
-        mapping_digest({"learning_rate": float("nan")})
-
-
-def test_a_file_s_digest_is_its_sha256(tmp_path: Path) -> None:
-    content = os.urandom(100_000)
-    (tmp_path / "file").write_bytes(content)
-
-    assert file_digest(tmp_path / "file") == hashlib.sha256(content).hexdigest()
+    with pytest.raises(KeyError, match=name):
+        Provenance.from_attributes(attributes)

@@ -26,7 +26,7 @@ from gradatlas.data.idx import (
     load_train,
 )
 
-MNIST = Path(__file__).parents[1] / "resources" / "mnist"
+MNIST = Path(__file__).parents[2] / "resources" / "mnist"
 TRAIN_IMAGES, TRAIN_LABELS = "train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"
 TEST_IMAGES, TEST_LABELS = "t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz"
 

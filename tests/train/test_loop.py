@@ -1,8 +1,8 @@
 """The training run: against plain PyTorch, and the same bits every time."""
 
-import json
 import math
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,9 +12,10 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from gradatlas.core.configuration import Training
 from gradatlas.core.errors import InputError
+from gradatlas.core.files import check_digest, digest_path, file_digest
 from gradatlas.core.random import Stream, permutation
+from gradatlas.core.settings import Training
 from gradatlas.data.idx import Split
 from gradatlas.models.perceptron import architecture_of, initial_parameters, logits
 from gradatlas.train.checkpoint import load_checkpoint
@@ -22,7 +23,8 @@ from gradatlas.train.loop import Epoch, run, train
 from tests.data.test_idx import TEST_IMAGES, TEST_LABELS, TRAIN_IMAGES, TRAIN_LABELS, write
 
 HIDDEN = (6,)
-SETTINGS = Training(batch_size=300, learning_rate=0.05, momentum=0.9, checkpoints=(0, 1, 3))
+SETTINGS = Training(batch_size=300, learning_rate=0.05, momentum=0.9)
+CHECKPOINTS = (0, 1, 3)
 
 
 def random_split(samples: int, seed: int) -> Split:
@@ -39,7 +41,8 @@ def splits() -> tuple[Split, Split]:
 
 
 def epochs(splits: tuple[Split, Split], *, threads: int = 1, seed: int = 0) -> list[Epoch]:
-    return [*train(*splits, HIDDEN, SETTINGS, seed=seed, device="cpu", threads=threads)]
+    last = CHECKPOINTS[-1]
+    return [*train(*splits, HIDDEN, SETTINGS, last, seed=seed, device="cpu", threads=threads)]
 
 
 def plain_pytorch(train_split: Split, seed: int) -> list[dict[str, NDArray[np.float64]]]:
@@ -52,7 +55,7 @@ def plain_pytorch(train_split: Split, seed: int) -> list[dict[str, NDArray[np.fl
     inputs = torch.tensor(train_split.inputs, dtype=torch.float64)
     labels = torch.tensor(train_split.labels)
     history = [{name: value.detach().numpy().copy() for name, value in weights.items()}]
-    for epoch in range(1, SETTINGS.checkpoints[-1] + 1):
+    for epoch in range(1, CHECKPOINTS[-1] + 1):
         order = torch.tensor(permutation(seed, Stream.TRAINING_ORDER, epoch, len(labels)))
         for batch in torch.split(order, SETTINGS.batch_size):
             optimizer.zero_grad()
@@ -107,17 +110,23 @@ def data(tmp_path: Path) -> Path:
     return folder
 
 
-def run_into(folder: Path, data: Path, settings: Training = SETTINGS, threads: int = 1) -> None:
+def run_into(
+    folder: Path,
+    data: Path,
+    settings: Training = SETTINGS,
+    checkpoints: Sequence[int] = CHECKPOINTS,
+    threads: int = 1,
+) -> None:
     run(
         data,
-        {epoch: folder / f"epoch{epoch}.safetensors" for epoch in settings.checkpoints},
+        {epoch: folder / f"epoch{epoch}.safetensors" for epoch in checkpoints},
         folder / "training.csv",
         hidden=HIDDEN,
         settings=settings,
         seed=5,
         device="cpu",
         threads=threads,
-        digest="settings and code",
+        digest=str(settings),
     )
 
 
@@ -130,14 +139,17 @@ def test_a_run_writes_every_checkpoint_and_a_row_an_epoch(tmp_path: Path, data: 
         *("train_loss", "train_accuracy", "test_loss", "test_accuracy")
     ]
     architecture = architecture_of(Split(np.zeros((1, 9), np.float32), np.array([3])), HIDDEN)
-    for epoch in SETTINGS.checkpoints:
+    for epoch in CHECKPOINTS:
         path = tmp_path / "run" / f"epoch{epoch}.safetensors"
-        metadata = load_checkpoint(path, architecture).metadata
-        assert json.loads(metadata["epoch"]) == epoch
-        assert json.loads(metadata["seed"]) == 5
-        assert json.loads(metadata["momentum"]) == 0.9
-        assert json.loads(metadata["test_accuracy"]) == table["test_accuracy"][epoch]
-        assert "torch" in json.loads(metadata["library_versions"])
+        facts = load_checkpoint(path, architecture).facts
+        assert check_digest(path) == file_digest(path)
+        assert facts["epoch"] == epoch
+        assert facts["seed"] == 5
+        assert facts["momentum"] == 0.9
+        assert facts["hidden"] == list(HIDDEN)
+        assert facts["training_digest"] == str(SETTINGS)
+        assert facts["test_accuracy"] == table["test_accuracy"][epoch]
+        assert "torch" in facts["library_versions"]
 
 
 def test_two_runs_write_the_same_bytes_also_with_more_threads(tmp_path: Path, data: Path) -> None:
@@ -149,9 +161,8 @@ def test_two_runs_write_the_same_bytes_also_with_more_threads(tmp_path: Path, da
 
 
 def test_a_further_checkpoint_leaves_the_earlier_ones_weights(tmp_path: Path, data: Path) -> None:
-    longer = Training(300, 0.05, 0.9, (1, 4))
     run_into(tmp_path / "first", data)
-    run_into(tmp_path / "longer", data, longer)
+    run_into(tmp_path / "longer", data, checkpoints=(1, 4))
 
     architecture = architecture_of(Split(np.zeros((1, 9), np.float32), np.array([3])), HIDDEN)
     first, second = (
@@ -166,10 +177,10 @@ def test_a_further_checkpoint_leaves_the_earlier_ones_weights(tmp_path: Path, da
 def test_a_run_that_diverges_says_in_which_epoch(
     tmp_path: Path, data: Path, learning_rate: float
 ) -> None:
-    settings = Training(10, learning_rate, 0.9, (50,))
+    settings = Training(10, learning_rate, 0.9)
 
     with pytest.raises(InputError) as error:
-        run_into(tmp_path / "run", data, settings)
+        run_into(tmp_path / "run", data, settings, [50])
 
     assert "training diverged in epoch " in str(error.value)
     assert f"training.learning_rate is {learning_rate}" in str(error.value)
@@ -191,15 +202,43 @@ def test_an_untrained_network_is_as_good_as_chance(splits: tuple[Split, Split]) 
 
 def test_a_further_checkpoint_leaves_the_others_as_they_are(tmp_path: Path, data: Path) -> None:
     run_into(tmp_path, data)
-    kept = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.safetensors")}
-    run_into(tmp_path, data, replace(SETTINGS, checkpoints=(*SETTINGS.checkpoints, 4)))
+    kept = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.safetensors*")}
+    run_into(tmp_path, data, checkpoints=(*CHECKPOINTS, 4))
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
     assert (tmp_path / "epoch4.safetensors").exists()
 
 
+def test_a_checkpoint_that_lost_its_digest_gets_it_back(tmp_path: Path, data: Path) -> None:
+    path = tmp_path / f"epoch{CHECKPOINTS[-1]}.safetensors"
+    run_into(tmp_path, data)
+    before = path.read_bytes()
+    digest_path(path).unlink()
+
+    run_into(tmp_path, data)
+
+    assert path.read_bytes() == before
+    assert check_digest(path) == file_digest(path)
+
+
+@pytest.mark.parametrize("place", [-1, 60])  # in the weights and in the facts
+def test_a_checkpoint_that_was_altered_is_replaced(tmp_path: Path, data: Path, place: int) -> None:
+    path = tmp_path / f"epoch{CHECKPOINTS[-1]}.safetensors"
+    run_into(tmp_path, data)
+    content = path.read_bytes()
+    altered = bytearray(content)
+    altered[place] ^= 1
+    path.write_bytes(altered)
+
+    run_into(tmp_path, data)
+
+    assert path.read_bytes() == content
+    assert check_digest(path) == file_digest(path)
+
+
 def test_a_checkpoint_of_other_settings_is_replaced(tmp_path: Path, data: Path) -> None:
-    path = tmp_path / f"epoch{SETTINGS.checkpoints[-1]}.safetensors"
+    path = tmp_path / f"epoch{CHECKPOINTS[-1]}.safetensors"
     run_into(tmp_path, data)
     before = path.read_bytes()
     run_into(tmp_path, data, replace(SETTINGS, momentum=0.0))
     assert path.read_bytes() != before
+    assert check_digest(path) == file_digest(path)

@@ -1,4 +1,4 @@
-"""The smallest experiment that has every stage: seconds, on a data set of its own."""
+"""The smallest experiment that has every stage, on a data set of its own: seconds."""
 
 import os
 import subprocess
@@ -34,6 +34,16 @@ EXPERIMENT: dict[str, Any] = {
 }
 
 
+# Overlaid on gradients: with every protocol, so that every figure is drawn.
+COMPLETE: dict[str, Any] = {
+    "protocols": {
+        **EXPERIMENT["gradients"]["protocols"],
+        "frozen": {"update": "none"},
+        "sgd_reordered": {"update": "sgd", "learning_rate": 0.01, "sample_sets": 2},
+    }
+}
+
+
 def write_data(folder: Path) -> None:
     """Write 60 training and 20 test images of 4 x 4 pixels in three classes."""
     folder.mkdir(parents=True)
@@ -53,22 +63,31 @@ def set_up(directory: Path, gradients: Mapping[str, Any] | None = None) -> None:
 
 
 def start(
-    directory: Path, *arguments: str, output: IO[str] | int = subprocess.PIPE
+    directory: Path,
+    *arguments: str,
+    output: IO[str] | int = subprocess.PIPE,
+    repository: Path = ROOT,
 ) -> subprocess.Popen[str]:
     """Start Snakemake in a folder, in a process group of its own.
 
     Git is kept out: a commit made between two runs would tell their results apart.
+
+    Args:
+        directory: Working folder; results land below it.
+        arguments: Further arguments for Snakemake.
+        output: Where all it prints goes.
+        repository: Checkout whose Snakefile runs.
     """
     return subprocess.Popen(
         [
             *(sys.executable, "-m", "snakemake", "--cores", "1"),
-            *("--snakefile", str(ROOT / "Snakefile")),
-            *("--workflow-profile", str(ROOT / "profiles" / "default")),
+            *("--snakefile", str(repository / "Snakefile")),
+            *("--workflow-profile", str(repository / "profiles" / "default")),
             *("--directory", str(directory)),
             *arguments,
         ],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT / "src"), "GIT_DIR": os.devnull},
+        cwd=repository,
+        env={**os.environ, "PYTHONPATH": str(repository / "src"), "GIT_DIR": os.devnull},
         stdout=output,
         stderr=subprocess.STDOUT,
         text=True,
@@ -95,8 +114,15 @@ def results(directory: Path) -> dict[str, bytes]:
     }
 
 
-def run(directory: Path, *arguments: str) -> tuple[int, str]:
+def run(directory: Path, *arguments: str, repository: Path = ROOT) -> tuple[int, str]:
     """Run Snakemake in a folder; exit status and all it printed."""
-    with start(directory, *arguments) as process:
+    with start(directory, *arguments, repository=repository) as process:
         output, _ = process.communicate()
     return process.returncode, output
+
+
+def finish(directory: Path, *arguments: str, repository: Path = ROOT) -> str:
+    """Run Snakemake to a good end; all it printed."""
+    status, output = run(directory, *arguments, repository=repository)
+    assert status == 0, output
+    return output

@@ -4,16 +4,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.workflow.smallest import results, run, set_up
+from tests.workflow.smallest import COMPLETE, finish, results, set_up
 
 
 @pytest.mark.slow
-def test_results_do_not_depend_on_the_number_of_cores(smallest: Path, tmp_path: Path) -> None:
+@pytest.mark.xdist_group("finished")
+def test_results_do_not_depend_on_the_number_of_cores(finished: Path, tmp_path: Path) -> None:
     """Checkpoint, shards, atlas, statistics, tables, figures and pages, byte by byte."""
     directory = tmp_path / "experiment"
-    set_up(directory)
+    set_up(directory, COMPLETE)
 
-    status, output = run(directory, "--cores", "1")
+    finish(directory, "--cores", "1")
 
-    assert status == 0, output
-    assert results(directory) == results(smallest)
+    assert results(directory) == results(finished)

@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 import gradatlas
-from tests.workflow.smallest import descendants, results, run, set_up, start
+from gradatlas.core.files import digest_path
+from tests.workflow.smallest import descendants, finish, results, run, set_up, start
 
 # A shard that takes a moment to write, so that faults find its writer at work.
 GRADIENTS = {"trials": 3000, "trials_per_job": 3000, "batch_sizes": [1]}
@@ -28,8 +29,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the atlas; tests copy it before they change anything."""
     directory = tmp_path_factory.mktemp("undisturbed") / "experiment"
     set_up(directory, GRADIENTS)
-    status, output = run(directory, ATLAS)
-    assert status == 0, output
+    finish(directory, ATLAS)
     return directory
 
 
@@ -37,8 +37,9 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def folder(undisturbed: Path, tmp_path: Path) -> Path:
     """A folder in which the network is trained and nothing collected."""
     copy = Path(shutil.copytree(undisturbed, tmp_path / "copy"))
-    (copy / SHARD).unlink()
-    (copy / ATLAS).unlink()
+    for path in (copy / SHARD, copy / ATLAS):
+        path.unlink()
+        digest_path(path).unlink()
     return copy
 
 
@@ -56,8 +57,7 @@ def start_until_writing(folder: Path) -> subprocess.Popen[str]:
 
 
 def assert_completes(folder: Path, undisturbed: Path, target: str = SHARD) -> None:
-    status, output = run(folder, target)
-    assert status == 0, output
+    finish(folder, target)
     assert (folder / target).read_bytes() == (undisturbed / target).read_bytes()
     assert results(folder).items() <= results(undisturbed).items()
 
@@ -96,8 +96,7 @@ def test_a_second_snakemake_beside_a_first_and_beside_its_orphan(
 
 
 def assert_written_beside_the_orphan(folder: Path) -> None:
-    status, output = run(folder, SHARD)
-    assert status == 0, output
+    finish(folder, SHARD)
     assert len(partials(folder)) == 1
 
 
@@ -142,9 +141,9 @@ def test_disk_full(folder: Path, small_disk: Path, undisturbed: Path) -> None:
 
 # All files of jobs that need nothing of each other, so that one run tries them all.
 LAYERS = [
-    ("gradients.h5", "steps.csv", "statistics/sgd/epoch1/batch5.*"),
+    ("gradients.h5*", "steps.csv", "statistics/sgd/epoch1/batch5.*"),
     (
-        *("gradients_export.h5", "statistics*.csv", "claims.*", "scaling.csv", "law_curves.csv"),
+        *("gradients_export.h5*", "statistics*.csv", "claims.*", "scaling.csv", "law_curves.csv"),
         *("local_exponents.csv", "readings.csv", "variance_sources.csv", "noise_scale.csv"),
     ),
     ("figures/*",),
@@ -174,16 +173,15 @@ def file_size_limit(_: Path) -> Iterator[tuple[str, int]]:
 
 
 @pytest.fixture
-def finished(smallest: Path, tmp_path: Path) -> Iterator[Path]:
+def exported(finished: Path, tmp_path: Path) -> Iterator[Path]:
     """A finished experiment, exported, with its results on a disk of 8 MB."""
-    copy = Path(shutil.copytree(smallest, tmp_path / "finished"))
+    copy = Path(shutil.copytree(finished, tmp_path / "exported"))
     disk = copy / "results"
     mount = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(disk)]
     if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
         pytest.skip("mounting a file system is not permitted here")
-    shutil.copytree(smallest / "results", disk, dirs_exist_ok=True)
-    status, output = run(copy, "results/gradients_export.h5")
-    assert status == 0, output
+    shutil.copytree(finished / "results", disk, dirs_exist_ok=True)
+    finish(copy, "results/gradients_export.h5")
     yield copy
     subprocess.run(["umount", "--lazy", str(disk)], check=True)
 
@@ -197,29 +195,29 @@ def remove(folder: Path, patterns: Iterable[str]) -> list[str]:
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("finished")
 @pytest.mark.parametrize("fault", [full_disk, file_size_limit])
 def test_every_stage_says_what_it_could_not_write_and_then_completes(
-    fault: Callable[[Path], AbstractContextManager[tuple[str, int]]], finished: Path, tmp_path: Path
+    fault: Callable[[Path], AbstractContextManager[tuple[str, int]]], exported: Path, tmp_path: Path
 ) -> None:
-    expected = results(finished)
-    kept = shutil.copytree(finished / "results", tmp_path / "kept")
+    expected = results(exported)
+    kept = shutil.copytree(exported / "results", tmp_path / "kept")
     for layer in LAYERS:
-        targets = remove(finished, layer)
-        with fault(finished) as (reason, size):
-            status, output = run(finished, "--keep-going", *targets)
+        targets = remove(exported, layer)
+        with fault(exported) as (reason, size):
+            status, output = run(exported, "--keep-going", *targets)
         assert status != 0
         assert re.search(rf"^error: \S+ could not be written \({reason}\)", output, re.MULTILINE)
         assert "Traceback" not in output
-        written = [finished / target for target in targets if (finished / target).exists()]
+        written = [exported / target for target in targets if (exported / target).exists()]
         assert all(path.stat().st_size < size for path in written)
-        assert results(finished).items() <= expected.items()
-        shutil.copytree(kept, finished / "results", dirs_exist_ok=True)
+        assert results(exported).items() <= expected.items()
+        shutil.copytree(kept, exported / "results", dirs_exist_ok=True)
 
-    remove(finished, itertools.chain(*LAYERS))
+    remove(exported, itertools.chain(*LAYERS))
     for target in ("all", "results/gradients_export.h5"):
-        status, output = run(finished, target)
-        assert status == 0, output
-    assert results(finished) == expected
+        finish(exported, target)
+    assert results(exported) == expected
 
 
 @pytest.fixture(params=[".", "results"])

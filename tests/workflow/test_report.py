@@ -7,16 +7,19 @@ from typing import Any
 
 import pytest
 
-from tests.workflow.conftest import run_workflow
+from tests.workflow.smallest import finish
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
 waiting = pytest.importorskip("selenium.webdriver.support.wait")
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None or DRIVER is None,
-    reason="chromium and chromium-driver are not installed",
-)
+pytestmark = [
+    pytest.mark.xdist_group("finished"),
+    pytest.mark.skipif(
+        CHROMIUM is None or DRIVER is None,
+        reason="chromium and chromium-driver are not installed",
+    ),
+]
 
 CATEGORIES = {
     "1 Gradient norm": 4,
@@ -54,11 +57,10 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def report(finished: Path, repository: Path) -> Path:
-    """The report of the finished tiny experiment."""
+    """The report of the finished experiment."""
     path = finished / "report.html"
-    result = run_workflow(finished, "--report", str(path), repository=repository)
-    assert result.returncode == 0, result.stdout + result.stderr
-    assert "WARNING/" not in result.stdout + result.stderr  # of a caption that is no proper rst
+    output = finish(finished, "--report", str(path), repository=repository)
+    assert "WARNING/" not in output  # of a caption that is no proper rst
     return path
 
 
@@ -76,7 +78,7 @@ def test_report_tells_the_experiment(browser: Any, report: Path) -> None:
     browser.get(report.as_uri())
     text = browser.find_element("xpath", "//*[contains(., 'How does the gradient')]").text
     assert "gradient of the trial" in text
-    assert "B = 5, 32" in text
+    assert "B = 5, 16" in text
     assert problems(browser) == []
 
 

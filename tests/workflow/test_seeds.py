@@ -1,6 +1,5 @@
 """Several training seeds: a results folder for each, and tables of the spread between them."""
 
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,23 +9,22 @@ import yaml
 
 import gradatlas
 from gradatlas.cli import main
-from tests.workflow.smallest import run
+from tests.workflow.smallest import finish, set_up
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("seeds")]
 SHARD = "gradients/sgd/epoch1/batch5/trials0-5.h5"
 
 
 @pytest.fixture(scope="module")
-def directory(smallest: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One training seed run to its end, then another."""
     directory = tmp_path_factory.mktemp("seeds") / "experiment"
-    shutil.copytree(smallest, directory)
+    set_up(directory)
+    finish(directory, "--cores", "2")
     config = yaml.safe_load((directory / "config.yaml").read_text())
     (directory / "before").write_bytes((directory / "results" / SHARD).read_bytes())
     (directory / "config.yaml").write_text(yaml.safe_dump({**config, "seeds": [1, 0]}))
-    status, output = run(directory, "--cores", "2")
-    assert status == 0, output
-    (directory / "log").write_text(output)
+    (directory / "log").write_text(finish(directory, "--cores", "2"))
     return directory
 
 
@@ -70,7 +68,6 @@ def test_every_seed_has_its_figures(directory: Path) -> None:
 
 
 def test_the_export_is_that_of_every_seed(directory: Path) -> None:
-    status, output = run(directory, "export", "--dry-run")
-    assert status == 0, output
+    output = finish(directory, "export", "--dry-run")
     for folder in ("results", "results/seed1"):
         assert f"{folder}/gradients_export.h5" in output

@@ -18,6 +18,7 @@ Found = TypeVar("Found")
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.xdist_group("slurm"),
     pytest.mark.skipif(bool(cluster.why_not()), reason=cluster.why_not() or "Slurm can start"),
 ]
 QUICK = ["--configfile", str(ROOT / "tests" / "quick.yaml")]
@@ -106,7 +107,7 @@ def test_quick_experiment_gives_the_bytes_of_a_local_run(local: Path, tmp_path: 
     profile = ["--profile", str(ROOT / "profiles" / "slurm"), *IMPATIENT]
     run(tmp_path / "slurm", *profile, *QUICK)
     remote = tmp_path / "slurm" / "results"
-    patterns = ("checkpoints/*", "gradients/**/*.h5", "statistics/**/*.*", "*.h5", "*.csv")
+    patterns = ("checkpoints/*", "gradients/**/*.h5*", "statistics/**/*.*", "*.h5*", "*.csv")
     files = [path.relative_to(local) for pattern in patterns for path in local.glob(pattern)]
     assert len(files) > 50
     for path in files:

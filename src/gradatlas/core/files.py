@@ -12,7 +12,7 @@ import json
 import os
 import secrets
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from gradatlas.core.errors import InputError, reworded
@@ -119,19 +119,18 @@ def replacing(path: Path, *, with_digest: bool = False) -> Iterator[Path]:
     partial, descriptor = _open_partial(path)
     try:
         yield partial
-        with failures_named(path):
-            if with_digest:
+        with ExitStack() as stack, failures_named(path):
+            if with_digest:  # on disk before the file has its name: a full one keeps neither
                 # Has the disk begin to write, which takes as long as the digest.
                 os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
-                digest = file_digest(partial)
+                beside = stack.enter_context(replacing(digest_path(path)))
+                beside.write_text(f"{file_digest(partial)}  {path.name}\n")
             os.fsync(descriptor)
             partial.replace(path)
             _sync_folder(path.parent)
     finally:
         partial.unlink(missing_ok=True)
         os.close(descriptor)
-    if with_digest:
-        replace_file(digest_path(path), f"{digest}  {path.name}\n".encode())
 
 
 def _open_partial(path: Path) -> tuple[Path, int]:

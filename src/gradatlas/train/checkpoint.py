@@ -51,7 +51,7 @@ def read_facts(path: Path) -> dict[str, Any]:
     try:
         with safe_open(path, framework="numpy") as file:
             return dict(json.loads((file.metadata() or {}).get(FACTS, "{}")))
-    except (OSError, SafetensorError):  # a damaged one is reported when it is loaded
+    except (OSError, SafetensorError, ValueError, TypeError):  # damage is told when it is loaded
         return {}
 
 

@@ -1,0 +1,81 @@
+"""Where the arithmetic runs: which device, and compiled loops also where nothing can be stored."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from gradatlas.core import runtime
+from gradatlas.core.errors import InputError
+from gradatlas.core.runtime import compiled, resolve_device
+
+PROGRAM = """
+from gradatlas.core.runtime import compiled
+
+@compiled()
+def add(a, b):
+    return a + b
+
+print(add(1, 2))
+"""
+
+
+@pytest.fixture(params=[(False, False), (True, False), (True, True)], ids=str)
+def machine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Machines by what the driver and torch find; true if CUDA can be used."""
+    driver, torch = request.param
+    monkeypatch.setattr(runtime, "_cuda_driver_finds_a_device", lambda: driver)
+    monkeypatch.setattr(runtime, "_torch_finds_a_device", lambda: torch)
+    return bool(driver and torch)
+
+
+def test_auto_takes_cuda_where_there_is_one(machine: bool) -> None:
+    assert resolve_device("auto") == ("cuda" if machine else "cpu")
+
+
+def test_cpu_is_cpu_on_every_machine(machine: bool) -> None:
+    assert resolve_device("cpu") == "cpu"
+
+
+def test_cuda_is_never_replaced_in_silence(machine: bool) -> None:
+    if machine:
+        assert resolve_device("cuda") == "cuda"
+    else:
+        with pytest.raises(InputError, match="device is cuda, but torch finds no CUDA device"):
+            resolve_device("cuda")
+
+
+def test_this_machine_has_a_device() -> None:
+    import torch
+
+    assert resolve_device("auto") == ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def test_loops_compile_without_a_place_to_store_them(tmp_path: Path) -> None:
+    """As in a container: the program's folder and the home folder cannot be written."""
+    (tmp_path / "program.py").write_text(PROGRAM)
+    (tmp_path / "file").touch()
+    (tmp_path / "__pycache__").touch()  # so that no folder of this name can be made
+    done = subprocess.run(
+        [sys.executable, str(tmp_path / "program.py")],
+        env={
+            **os.environ,
+            "HOME": str(tmp_path / "file"),
+            "XDG_CACHE_HOME": str(tmp_path / "file"),
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout == "3\n", done.stderr
+
+
+def test_other_failures_to_compile_are_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(**_: object) -> None:
+        raise RuntimeError("another reason")
+
+    monkeypatch.setattr("numba.njit", refuse)
+    with pytest.raises(RuntimeError, match="another reason"):
+        compiled()(len)
