@@ -12,8 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from gradatlas.collect.engines.prepare import prepare
-from gradatlas.collect.shard import sample_indices
+from gradatlas.collect.shard import prepare, sample_indices
 from gradatlas.collect.trial import Measurement, Weights
 from gradatlas.core.files import replace_file
 from gradatlas.core.settings import TrialSettings

@@ -8,19 +8,22 @@ arithmetic only by what the batched products of small matrices lose.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gradatlas.collect.engines.factors import Factors, squared_norms, total
-from gradatlas.collect.trial import Measurement, TrialGradients
+from gradatlas.collect.trial import (
+    Engine,
+    Factors,
+    Measurement,
+    TrialGradients,
+    squared_norms,
+    total,
+)
 from gradatlas.core.settings import batches
-
-if TYPE_CHECKING:
-    from gradatlas.collect.engines.prepare import Engine
 
 BLOCK = 64  # samples of a block
 ROWS = 5000  # samples of the data set that one product takes through the first layer
@@ -76,8 +79,8 @@ def prepare(
     inputs: NDArray[np.floating],
     labels: NDArray[np.integer],
     device: str,
-) -> "Engine":
-    """See ``gradatlas.collect.engines.prepare.prepare``."""
+) -> Engine:
+    """See ``gradatlas.collect.shard.prepare``."""
     weights = {
         name: torch.tensor(value, device=device) for name, value in measurement.weights.items()
     }

@@ -10,19 +10,22 @@ a time, one thread, buffers reused.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg.blas import get_blas_funcs
 
-from gradatlas.collect.engines.factors import Factors, squared_norms, total
-from gradatlas.collect.trial import Measurement, TrialGradients
+from gradatlas.collect.trial import (
+    Engine,
+    Factors,
+    Measurement,
+    TrialGradients,
+    squared_norms,
+    total,
+)
 from gradatlas.core.runtime import compiled
 from gradatlas.core.settings import batches
-
-if TYPE_CHECKING:
-    from gradatlas.collect.engines.prepare import Engine
 
 Array = NDArray[Any]  # float32 or float64, the dtype of the checkpoint
 
@@ -70,8 +73,8 @@ class _Trial:
     losses: NDArray[np.float64]
 
 
-def prepare(measurement: Measurement, inputs: Array, labels: NDArray[np.integer]) -> "Engine":
-    """See ``gradatlas.collect.engines.prepare.prepare``; ``inputs`` is kept, not copied."""
+def prepare(measurement: Measurement, inputs: Array, labels: NDArray[np.integer]) -> Engine:
+    """See ``gradatlas.collect.shard.prepare``; ``inputs`` is kept, not copied."""
     weights = measurement.weights
     network = _Network(
         inputs,
