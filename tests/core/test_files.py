@@ -22,6 +22,7 @@ from gradatlas.core.files import (
     mapping_digest,
     replace_file,
     replacing,
+    stored_digest,
 )
 
 
@@ -190,10 +191,20 @@ def test_a_file_whose_digest_cannot_be_written_is_not_kept_either(tmp_path: Path
     path = tmp_path / "shard.h5"
     digest_path(path).mkdir()
 
-    with pytest.raises(IsADirectoryError, match=r"shard\.h5\.sha256 is a directory"):
+    with pytest.raises(IsADirectoryError, match=r"^\S+/shard\.h5\.sha256 is a directory"):
         replace_file(path, b"content", with_digest=True)
 
     assert names(tmp_path) == ["shard.h5.sha256"]
+
+
+def test_a_digest_need_not_be_there_if_none_is_required(tmp_path: Path) -> None:
+    path = tmp_path / "shard.h5"
+    replace_file(path, b"content")
+    assert check_digest(path, required=False) is None
+    assert stored_digest(path) is None
+
+    replace_file(path, b"content", with_digest=True)
+    assert check_digest(path, required=False) == stored_digest(path) == file_digest(path)
 
 
 def test_a_file_without_its_digest_says_which_is_missing(tmp_path: Path) -> None:
@@ -223,8 +234,12 @@ def test_a_file_that_is_not_what_its_digest_says_is_refused(tmp_path: Path, besi
 
 
 def test_a_missing_file_has_no_digest_to_compare(tmp_path: Path) -> None:
+    path = tmp_path / "shard.h5"
+    replace_file(path, b"content", with_digest=True)
+    path.unlink()
+
     with pytest.raises(FileNotFoundError):
-        check_digest(tmp_path / "shard.h5")
+        check_digest(path)
 
 
 JSON = st.recursive(

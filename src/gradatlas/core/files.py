@@ -12,7 +12,7 @@ import json
 import os
 import secrets
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from gradatlas.core.errors import InputError, reworded
@@ -119,11 +119,12 @@ def replacing(path: Path, *, with_digest: bool = False) -> Iterator[Path]:
     partial, descriptor = _open_partial(path)
     try:
         yield partial
-        with ExitStack() as stack, failures_named(path):
-            if with_digest:  # on disk before the file has its name: a full one keeps neither
+        # The digest is written before the file has its name, so that a full disk keeps neither.
+        digest = replacing(digest_path(path)) if with_digest else nullcontext()
+        with digest as beside, failures_named(path):
+            if beside is not None:
                 # Has the disk begin to write, which takes as long as the digest.
                 os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
-                beside = stack.enter_context(replacing(digest_path(path)))
                 beside.write_text(f"{file_digest(partial)}  {path.name}\n")
             os.fsync(descriptor)
             partial.replace(path)

@@ -17,7 +17,7 @@ from torch.nn.functional import cross_entropy
 from tqdm import tqdm
 
 from gradatlas.core.errors import InputError
-from gradatlas.core.files import digest_path, file_digest, replace_file
+from gradatlas.core.files import file_digest, replace_file, stored_digest
 from gradatlas.core.provenance import code_commit, library_versions
 from gradatlas.core.random import Stream, permutation
 from gradatlas.core.runtime import resolve_device
@@ -216,15 +216,14 @@ def _keep(
     """Leave a checkpoint as it is if the same settings and code made it with the same weights."""
     if not _is_made(path, weights, facts["training_digest"]):
         save_checkpoint(path, weights, facts)
-    elif not digest_path(path).exists():
+    elif stored_digest(path) is None:
         replace_file(path, path.read_bytes(), with_digest=True)
 
 
 def _is_made(path: Path, weights: Mapping[str, NDArray[np.float32]], digest: object) -> bool:
     if read_facts(path).get("training_digest") != digest:
         return False
-    beside = digest_path(path)
-    if beside.exists() and file_digest(path) not in beside.read_text(errors="replace"):
+    if stored_digest(path) not in (None, file_digest(path)):
         return False
     stored = load_file(path)
     return all(np.array_equal(stored[name], value) for name, value in weights.items())
