@@ -1,17 +1,53 @@
-"""The article's seven claims, each a hypothesis with a rule for its verdict."""
+"""The article's seven claims, each with a rule for its verdict, and the job that compares all."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+import math
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from gradatlas.statistics.bootstrap import Bootstrap
-from gradatlas.statistics.evidence import Evidence, collect_evidence
-from gradatlas.statistics.paired import Sweep
+from gradatlas.core.files import replace_file
+from gradatlas.statistics.laws import compare_laws, law_curves, local_exponents
+from gradatlas.statistics.noise_scale import noise_scales
+from gradatlas.statistics.norm_definitions import (
+    LAW_MARGIN,
+    compare_definitions,
+    square_root_deviations,
+)
+from gradatlas.statistics.norms import weighted_l_ratios
+from gradatlas.statistics.paired import PairedTrials, read_paired
+from gradatlas.statistics.resampling import (
+    MINIMUM_CLUSTERS,
+    Bootstrap,
+    ClusteredStatistic,
+    Jackknife,
+    bootstrap,
+    jackknife,
+    log_means,
+    log_means_and_spreads,
+    of_means,
+    slope_contrast,
+)
+from gradatlas.statistics.tables import write_csv
+from gradatlas.statistics.variance_sources import analyse_variance, is_split, split_variance
 
 Array = NDArray[np.float64]
+Row = tuple[object, ...]
+
+# A fall of 5 % is the least that counts against "rises": smaller ones no figure shows.
+FALL_MARGIN = math.log(0.95)
+# L-kurtosis: half the step from the Gaussian (0.1226) to the logistic distribution (0.1667).
+TAIL_MARGIN = 0.022
+# The samples are the source of the spread if they account for more of it than the order does.
+SAMPLE_SHARE = 0.5
+
+# Where more trials diverged, those that are left are survivors and decide nothing.
+DIVERGED_LIMIT = 0.05
 
 
 @dataclass(frozen=True)
@@ -39,11 +75,7 @@ CLAIMS: Mapping[int, Claim] = {
         "every mean lies within 10 % of the fitted square-root law",
         "some mean lies more than 10 % off the fitted square-root law",
     ),
-    3: Claim(
-        "At equal mean distance the relative spread rises with batch size",
-        _RISES,
-        _FALLS,
-    ),
+    3: Claim("At equal mean distance the relative spread rises with batch size", _RISES, _FALLS),
     4: Claim(
         "Early gradients are larger than late ones",
         "the mean norm of the first checkpoint is larger at every batch size",
@@ -68,7 +100,73 @@ CLAIMS: Mapping[int, Claim] = {
 }
 
 
-def judge(sweeps: Sequence[Sweep], settings: Bootstrap) -> pd.DataFrame:
+def compare_batch_sizes(
+    maps: Sequence[Path],
+    files: Mapping[str, Path],
+    *,
+    resamples: int,
+    confidence: float,
+    seed: int,
+) -> None:
+    """Compare all batch sizes of all protocols and epochs.
+
+    Args:
+        maps: HDF5 files of ``gradatlas.statistics.batch_size.describe_batch_size``.
+        files: CSV files to write: scaling, law_curves, local_exponents, norm_definitions,
+            variance_sources, noise_scale, claims, notes; and claims_page, Markdown.
+        resamples: Bootstrap resamples of each interval.
+        confidence: Confidence level of intervals and verdicts.
+        seed: The experiment's seed.
+
+    Raises:
+        InputError: Batch sizes of one protocol and epoch do not have the same trials.
+        OSError: A file cannot be read or written.
+    """
+    trials = read_paired(maps)
+    resampling = Bootstrap(resamples, confidence, (seed, zlib.crc32(b"comparison")))
+    tables = {
+        "scaling": compare_laws(trials),
+        "local_exponents": local_exponents(trials, resampling),
+        "norm_definitions": compare_definitions(trials, resampling),
+        "variance_sources": split_variance(trials, confidence),
+        "noise_scale": noise_scales(trials, resampling),
+        "claims": judge(trials, resampling),
+    }
+    for name, table in tables.items():
+        write_csv(files[name], table)
+    write_csv(files["notes"], _notes(tables, trials))
+    write_csv(files["law_curves"], law_curves(trials))
+    page = render(tables["claims"], tables["norm_definitions"], confidence)
+    replace_file(files["claims_page"], page.encode())
+
+
+def _notes(tables: Mapping[str, pd.DataFrame], trials: Sequence[PairedTrials]) -> pd.DataFrame:
+    """Why a number is missing: table, protocol, epoch, item, column, reason.
+
+    An item is what tells rows of one protocol and epoch apart, in the first column that is neither:
+    law, norm definition, batch size, claim.
+    """
+    reasons = {paired.key: _why_missing(paired) for paired in trials}
+    missing = []
+    for name, table in tables.items():
+        item = next(str(column) for column in table if column not in ("protocol", "epoch"))
+        for _, row in table.iterrows():
+            key = row["protocol"], row["epoch"]
+            columns = table.columns[row.isna()]
+            missing += [(name, *key, row[item], column, reasons[key]) for column in columns]
+    names = ["table", "protocol", "epoch", "item", "column", "reason"]
+    return pd.DataFrame(missing, columns=names)
+
+
+def _why_missing(paired: PairedTrials) -> str:
+    clusters = len(np.unique(paired.clusters))
+    kind = "trials" if paired.own_samples else "sample sets"
+    if clusters < MINIMUM_CLUSTERS:
+        return f"{clusters} {kind} that did not diverge, expected at least {MINIMUM_CLUSTERS}"
+    return f"what it is computed from does not vary, or not enough for {clusters} {kind} to tell"
+
+
+def judge(trials: Sequence[PairedTrials], resampling: Bootstrap) -> pd.DataFrame:
     """Put every claim to the test at every checkpoint.
 
     Every piece of evidence has two p-values, for and against the claim. All of them together are
@@ -77,21 +175,24 @@ def judge(sweeps: Sequence[Sweep], settings: Bootstrap) -> pd.DataFrame:
     ``reproduced`` where only the test for it does, and ``undecided`` otherwise.
 
     Args:
-        sweeps: In ascending order of epochs.
-        settings: Of the intervals; their level is also that of the verdicts.
+        trials: In ascending order of epochs.
+        resampling: Of the intervals; its level is also that of the verdicts.
 
     Returns:
-        claim, protocol, epoch, statistic, estimate, low, high, verdict, the corrected p-values and
-        a remark; one row per claim, protocol and epoch.
+        claim, protocol, epoch (the later one where two are compared), statistic, estimate, low,
+        high, verdict, the corrected p-values and a remark on what the statistic does not show; one
+        row per claim, protocol and epoch.
     """
-    evidence = [vars(item) for item in collect_evidence(sweeps, settings)]
-    table = pd.DataFrame(evidence, columns=[field.name for field in fields(Evidence)])
+    columns = [
+        *("claim", "protocol", "epoch", "statistic", "estimate", "low", "high"),
+        *("for_p_value", "against_p_value", "remark"),
+    ]
+    table = pd.DataFrame(_evidence(trials, resampling), columns=columns)
     sides = ["for_p_value", "against_p_value"]
     table[sides] = holm(table[sides].to_numpy(dtype=float).ravel()).reshape(-1, 2)
-    alpha = 1 - settings.confidence
-    opposed, supported = table["against_p_value"] < alpha, table["for_p_value"] < alpha
+    supported, opposed = (table[side] < 1 - resampling.confidence for side in sides)
     verdicts = np.select([opposed, supported], ["not reproduced", "reproduced"], "undecided")
-    table.insert([*table].index("high") + 1, "verdict", verdicts)
+    table.insert(columns.index("for_p_value"), "verdict", verdicts)
     return table.sort_values(["claim", "protocol", "epoch"], ignore_index=True)
 
 
@@ -104,7 +205,223 @@ def holm(p_values: Array) -> Array:
     return corrected
 
 
-def render(verdicts: pd.DataFrame, readings: pd.DataFrame, confidence: float) -> str:
+def _evidence(trials: Sequence[PairedTrials], resampling: Bootstrap) -> Iterator[Row]:
+    """What the trials say on every claim at every checkpoint.
+
+    Claims 1 to 6 concern the protocols whose weights move and whose trials have samples of their
+    own, claim 7 those whose trials share sample sets.
+    """
+    moving = [p for p in trials if p.settings.update.moves and p.own_samples and len(p.trials) > 1]
+    for paired in moving:
+        if len(paired.batch_sizes) > 1:
+            yield from (test(paired, resampling) for test in _OF_ONE_CHECKPOINT)
+        first = next(other for other in moving if other.key[0] == paired.key[0])
+        if first.settings.epoch < paired.settings.epoch:
+            yield _early_larger(first, paired, resampling)
+    yield from (_samples_not_order(paired, resampling) for paired in filter(is_split, trials))
+
+
+def _row(
+    claim: int,
+    paired: PairedTrials,
+    statistic: str,
+    ends: Sequence[float],
+    supports: Array,
+    opposes: Array,
+    remark: str,
+) -> Row:
+    """Evidence on one claim at one checkpoint; none on either side where many trials diverged.
+
+    Args:
+        claim: Number of the claim.
+        paired: The trials, of the later checkpoint where two are compared.
+        statistic: What is estimated.
+        ends: The estimate and its interval.
+        supports: P-values of what must all hold for the claim: the largest counts, as in an
+            intersection-union test.
+        opposes: P-values of what speaks against the claim if one of it holds: the smallest counts,
+            corrected for their number (Bonferroni).
+        remark: What the statistic does not show, in words.
+    """
+    p_values = float(supports.max()), min(1.0, len(opposes) * float(opposes.min()))
+    total = len(paired.trials) + paired.diverged
+    if paired.diverged:
+        remark += f"; {paired.diverged} of {total} trials diverged and are left out"
+    if paired.diverged > DIVERGED_LIMIT * total:
+        p_values = 1.0, 1.0
+        remark += ", too many for a verdict"
+    return claim, *paired.key, statistic, *ends, *p_values, remark
+
+
+def _interval(contrast: Array, statistic: ClusteredStatistic, resampling: Bootstrap) -> Array:
+    """Estimate and BCa interval of one contrast of statistics of shape (B, ...), shape (3,)."""
+    values, clusters = statistic
+    found = bootstrap(lambda w: np.tensordot(contrast, values(w), 1)[None], clusters, resampling)
+    return found[:, 0]
+
+
+def _mean_rises(paired: PairedTrials, resampling: Bootstrap) -> Row:
+    means = log_means(paired.norm, paired.clusters)
+    return _rises(1, paired, "log-log slope of the mean norm", means, resampling)
+
+
+def _spread_rises(paired: PairedTrials, resampling: Bootstrap) -> Row:
+    both, clusters = log_means_and_spreads(paired.norm, paired.clusters)
+    spreads = (lambda weights: both(weights)[1]), clusters
+    statistic = "log-log slope of the relative standard deviation"
+    return _rises(3, paired, statistic, spreads, resampling)
+
+
+def _rises(
+    claim: int,
+    paired: PairedTrials,
+    statistic: str,
+    logarithms: ClusteredStatistic,
+    resampling: Bootstrap,
+) -> Row:
+    """For: the slope is positive. Against: it is negative, or some pair falls by more than 5 %."""
+    slope = slope_contrast(np.log(paired.batch_sizes))
+    pooled = jackknife(*logarithms)
+    each = np.eye(len(slope))
+    falls = np.stack([a - b for a, b in combinations(each, 2)])  # smaller less larger batch size
+    falling = len(falls) * pooled.above(falls, -FALL_MARGIN).min()
+    return _row(
+        claim,
+        paired,
+        statistic,
+        _interval(slope, logarithms, resampling),
+        supports=pooled.above(slope[None]),
+        opposes=np.append(pooled.above(-slope[None]), falling),
+        remark=_largest_fall(paired.batch_sizes, falls, pooled),
+    )
+
+
+def _largest_fall(batch_sizes: NDArray[np.integer], falls: Array, pooled: Jackknife) -> str:
+    values = falls @ pooled.estimate
+    worst = int(np.argmax(values))
+    if values[worst] <= 0:
+        return "rises from every batch size to the next"
+    smaller, larger = batch_sizes[falls[worst] > 0][0], batch_sizes[falls[worst] < 0][0]
+    fall = -100 * math.expm1(-values[worst])
+    return f"falls by up to {fall:.1f} %, from batch size {smaller} to {larger}"
+
+
+def _square_root(paired: PairedTrials, resampling: Bootstrap) -> Row:
+    """For: every mean is within 10 % of the fitted law. Against: some mean is further off."""
+    contrasts, law = square_root_deviations(paired.batch_sizes)
+    logarithms = log_means(paired.norm, paired.clusters)
+    pooled = jackknife(*logarithms)
+    both_sides, laws = np.concatenate([contrasts, -contrasts]), np.concatenate([law, -law])
+    deviations = contrasts @ pooled.estimate - law
+    worst = int(np.argmax(np.abs(deviations)))
+    return _row(
+        2,
+        paired,
+        "log-log slope of the mean norm, 1/2 by the claim",
+        _interval(slope_contrast(np.log(paired.batch_sizes)), logarithms, resampling),
+        supports=pooled.above(both_sides, laws - LAW_MARGIN),
+        opposes=pooled.above(both_sides, laws + LAW_MARGIN),
+        remark=(
+            f"the mean norm at batch size {paired.batch_sizes[worst]} is "
+            f"{math.exp(deviations[worst]):.2f} times the fitted square-root law"
+        ),
+    )
+
+
+def _early_larger(early: PairedTrials, late: PairedTrials, resampling: Bootstrap) -> Row:
+    """For: larger at every batch size. Against: smaller at some batch size."""
+    sizes, rows, late_rows = np.intersect1d(
+        early.batch_sizes, late.batch_sizes, return_indices=True
+    )
+    trials, columns, late_columns = np.intersect1d(early.trials, late.trials, return_indices=True)
+    norms = [early.norm[np.ix_(rows, columns)], late.norm[np.ix_(late_rows, late_columns)]]
+
+    def log_ratios(means: Array, _: Array) -> Array:
+        first, second = np.split(means, 2)  # (B, ...)
+        return np.asarray(np.log(first / second))
+
+    ratios = of_means(log_ratios, np.concatenate(norms), trials)
+    pooled = jackknife(*ratios)
+    each = np.eye(len(sizes))
+    smallest = int(np.argmin(pooled.estimate))
+    return _row(
+        4,
+        replace(late, trials=trials, diverged=max(early.diverged, late.diverged)),
+        f"smallest ratio of the mean norms, epoch {early.settings.epoch} over "
+        f"{late.settings.epoch} (batch size {sizes[smallest]})",
+        [math.exp(end) for end in _interval(each[smallest], ratios, resampling)],
+        supports=pooled.above(each),
+        opposes=pooled.above(-each),
+        remark=f"the largest ratio is {math.exp(pooled.estimate.max()):.2f}",
+    )
+
+
+def _tails(paired: PairedTrials, resampling: Bootstrap) -> Row:
+    """For: L-kurtosis rises. Against: it rises by less than 0.022 over all batch sizes."""
+    logarithms = np.log(paired.batch_sizes)
+    change = slope_contrast(logarithms) * np.ptp(logarithms)
+
+    def kurtosis(weights: Array) -> Array:
+        return np.stack([weighted_l_ratios(weights, norms)[1] for norms in paired.norm])
+
+    pooled = jackknife(kurtosis, paired.clusters)
+    smallest, largest = pooled.estimate[[0, -1]]
+    return _row(
+        5,
+        paired,
+        "change of the norm's L-kurtosis over all batch sizes, from its slope against log B",
+        _interval(change, (kurtosis, paired.clusters), resampling),
+        supports=pooled.above(change[None]),
+        opposes=pooled.above(-change[None], -TAIL_MARGIN),
+        remark=(
+            f"L-kurtosis is {smallest:.3f} at batch size {paired.batch_sizes[0]} and {largest:.3f} "
+            f"at {paired.batch_sizes[-1]}, 0.123 for a Gaussian"
+        ),
+    )
+
+
+def _competition(paired: PairedTrials, resampling: Bootstrap) -> Row:
+    """For: the largest batch's norm is below every other's. Against: above some other's."""
+    smallest, largest = paired.batch_sizes[[0, -1]]
+    each = np.eye(len(paired.batch_sizes))
+    larger = each[-1] - each[:-1]  # largest batch size less each other
+    logarithms = log_means(paired.norm, paired.clusters)
+    pooled = jackknife(*logarithms)
+    left = float((paired.norm[0] / paired.path_length[0]).mean())
+    return _row(
+        6,
+        paired,
+        f"mean norm at batch size {largest} over that at {smallest}",
+        [math.exp(end) for end in _interval(larger[0], logarithms, resampling)],
+        supports=pooled.above(-larger),
+        opposes=pooled.above(larger),
+        remark=f"at batch size {smallest} the sum is {left:.2f} of the path's length",
+    )
+
+
+def _samples_not_order(paired: PairedTrials, resampling: Bootstrap) -> Row:
+    """For: the samples' share is above 1/2 at every batch size. Against: below at some."""
+    sources = [analyse_variance(norms, paired.clusters) for norms in paired.norm]
+    p_values = np.array([source.p_values(SAMPLE_SHARE) for source in sources])  # (B, 2)
+    shares = [source.sample_share for source in sources]
+    smallest = int(np.argmin(shares))
+    listed = (f"{a:.2f} at {b}" for a, b in zip(shares, paired.batch_sizes, strict=True))
+    return _row(
+        7,
+        paired,
+        f"smallest share of the samples in the variance of the norm "
+        f"(batch size {paired.batch_sizes[smallest]})",
+        (shares[smallest], *sources[smallest].interval(resampling.confidence)),
+        supports=p_values[:, 0],
+        opposes=p_values[:, 1],
+        remark=f"share of the samples by batch size: {', '.join(listed)}",
+    )
+
+
+_OF_ONE_CHECKPOINT = (_mean_rises, _square_root, _spread_rises, _tails, _competition)
+
+
+def render(verdicts: pd.DataFrame, definitions: pd.DataFrame, confidence: float) -> str:
     """The verdicts as a Markdown page."""
     level = f"{confidence:.0%}"
     parts = [
@@ -114,48 +431,45 @@ def render(verdicts: pd.DataFrame, readings: pd.DataFrame, confidence: float) ->
         f"(Holm) at {level}: *not reproduced* where the test against the claim rejects, "
         "*reproduced* where only the test for it does, *undecided* otherwise.",
         *(_render_claim(number, verdicts) for number in CLAIMS),
-        _render_readings(readings),
+        _render_definitions(definitions),
     ]
     return "\n\n".join(parts) + "\n"
 
 
 def _render_claim(number: int, verdicts: pd.DataFrame) -> str:
     claim = CLAIMS[number]
-    rows = verdicts[verdicts["claim"] == number]
     lines = [
         f"- {row.protocol!s}, epoch {row.epoch}: **{row.verdict!s}**. "
         f"{row.statistic!s}: {row.estimate:.4g} [{row.low:.4g}, {row.high:.4g}]; {row.remark!s} "
         f"(p for {row.for_p_value:.2g}, against {row.against_p_value:.2g})."
-        for row in rows.itertuples()
+        for row in verdicts[verdicts["claim"] == number].itertuples()
     ]
-    return "\n\n".join(
-        [
-            f"## {number}. {claim.text}",
-            f"For: {claim.supported}. Against: {claim.opposed}.",
-            "\n".join(lines or ["- There are no trials that this claim can be tested by."]),
-        ]
-    )
+    parts = [
+        f"## {number}. {claim.text}",
+        f"For: {claim.supported}. Against: {claim.opposed}.",
+        "\n".join(lines or ["- There are no trials that this claim can be tested by."]),
+    ]
+    return "\n\n".join(parts)
 
 
-def _render_readings(readings: pd.DataFrame) -> str:
-    """Which reading of the norm gives the square-root law and a growing spread."""
+def _render_definitions(definitions: pd.DataFrame) -> str:
+    """Which definition of the norm gives the square-root law and a growing spread."""
     header = (
-        "| protocol | epoch | reading | exponent | spread exponent | square-root law within 10 % "
-        "| spread grows |\n|---|---|---|---|---|---|---|"
+        "| protocol | epoch | norm definition | exponent | spread exponent "
+        "| square-root law within 10 % | spread grows |\n|---|---|---|---|---|---|---|"
     )
     rows = [
-        f"| {row.protocol!s} | {row.epoch} | {row.reading!s} "
+        f"| {row.protocol!s} | {row.epoch} | {row.norm_definition!s} "
         f"| {row.exponent:.3f} | {row.spread_exponent:.3f} "
         f"| {'yes' if row.square_root_within_margin else 'no'} "
         f"| {'yes' if row.spread_grows else 'no'} |"
-        for row in readings.itertuples()
-    ]
-    both = readings[
-        readings["square_root_within_margin"].eq(True) & readings["spread_grows"].eq(True)
+        for row in definitions.itertuples()
     ]
     found = "; ".join(
-        f"{row.reading!s} ({row.protocol!s}, epoch {row.epoch})" for row in both.itertuples()
+        f"{row.norm_definition!s} ({row.protocol!s}, epoch {row.epoch})"
+        for row in definitions.itertuples()
+        if row.square_root_within_margin and row.spread_grows
     )
     answer = f"Both hold for: {found}." if found else "Both hold for none of them."
-    title = "## Which reading of the gradient norm gives the square-root law and a growing spread?"
+    title = "## Which definition of the norm gives the square-root law and a growing spread?"
     return "\n\n".join([title, "\n".join([header, *rows]), answer])

@@ -1,22 +1,38 @@
-"""Laws of the gradient norm against batch size, fitted and compared out of sample."""
+"""How the norm depends on batch size: laws side by side, and exponents between neighbours."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from scipy.optimize import least_squares, nnls
 
+from gradatlas.statistics.paired import PairedTrials
+from gradatlas.statistics.resampling import (
+    Bootstrap,
+    bootstrap,
+    jackknife,
+    log_means,
+    of_means,
+    residual_contrasts,
+)
+
 Array = NDArray[np.float64]
 Predictor = Callable[[Array], Array]
-Columns = Callable[[Array], Array]
+
+# Fewer batch sizes leave nothing to compare laws of two parameters by when one is left out.
+MINIMUM_BATCH_SIZES = 5
 
 # Curvatures of the relaxation law. Its shape in x no longer changes below the first and changes
 # like a power above the last, where a step of SGD would be unstable anyway (lr lambda = 2).
 _RELAXATION_RANGE = (1e-4, 2.0)
 # A squared norm of any curvature in between is met within 0.02 %, below the error of 1000 trials.
 _RELAXATION_TERMS = 500
+
+# Points of a fitted curve, besides the measured batch sizes.
+_CURVE_POINTS = 60
 
 
 @dataclass(frozen=True)
@@ -26,8 +42,6 @@ class Law:
     Attributes:
         name: Name in the tables.
         formula: What it says.
-        fit: From batch sizes and mean squared norms, each shape (B,), to the fitted curve and the
-            number of its free parameters.
         columns: From batch sizes, shape (B,), to curves whose combinations without a negative
             coefficient are the law, shape (B, c); None for the power law, which is a straight line
             of the logarithms.
@@ -35,29 +49,58 @@ class Law:
 
     name: str
     formula: str
-    fit: Callable[[Array, Array], tuple[Predictor, int]]
-    columns: Columns | None = None
+    columns: Callable[[Array], Array] | None
+
+    def fit(self, batch_sizes: Array, squared_norms: Array) -> tuple[Predictor, int]:
+        """Fit by least squares of the logarithms.
+
+        Coefficients are not negative; least squares of relative errors, which is convex, chooses
+        the terms and where to start.
+
+        Args:
+            batch_sizes: Shape (B,).
+            squared_norms: Mean squared norm at each, positive, shape (B,).
+
+        Returns:
+            The fitted curve, and the number of its free parameters: for the relaxation law the
+            terms with a positive weight.
+        """
+        columns = self.columns
+        if columns is None:
+            slope, intercept = np.polyfit(np.log(batch_sizes), np.log(squared_norms), 1)
+            return lambda b: np.exp(intercept + slope * np.log(b)), 2
+        measured = columns(batch_sizes)
+        start, _ = nnls(measured / squared_norms[:, None], np.ones(len(batch_sizes)))
+        active = start > 0
+
+        def residuals(logarithms: Array) -> Array:
+            return np.log(measured[:, active] @ np.exp(logarithms) / squared_norms)
+
+        coefficients = np.exp(least_squares(residuals, np.log(start[active])).x)
+        return lambda b: columns(b)[:, active] @ coefficients, int(np.count_nonzero(active))
 
 
-@dataclass(frozen=True)
-class Fit:
-    """How well a law describes the norm, the root of the mean squared norm.
+def laws(samples: int) -> tuple[Law, ...]:
+    """The laws that are compared.
 
-    Attributes:
-        law: Name of the law.
-        formula: What it says.
-        parameters: Free parameters; for the relaxation law the terms with a positive weight.
-        relative_errors: Fitted over measured norm, less 1, shape (B,).
-        left_out_errors: The same, each batch size predicted from all others, shape (B,).
-        information_criterion: AICc of the logarithms of the norm; NaN with too few batch sizes.
+    Args:
+        samples: Samples of one trial.
     """
-
-    law: str
-    formula: str
-    parameters: int
-    relative_errors: Array
-    left_out_errors: Array
-    information_criterion: float
+    return (
+        Law("constant", "|S|^2 = a", lambda b: np.ones((len(b), 1))),
+        Law("square root", "|S|^2 = b B", lambda b: b[:, None]),
+        Law(
+            "linear squared norm",
+            "|S|^2 = a + b B",
+            lambda b: np.stack([np.ones(len(b)), b], axis=1),
+        ),
+        Law("power", "|S| = c B^p", None),
+        Law(
+            "relaxation",
+            "|S|^2 = sum of a ((1 - e^-x) / x)^2 + b (1 - e^-2x) / 2x, x = lr lambda N / B",
+            lambda b: relaxation_basis(b, samples),
+        ),
+    )
 
 
 def relaxation_basis(batch_sizes: Array, samples: int) -> Array:
@@ -83,77 +126,19 @@ def relaxation_basis(batch_sizes: Array, samples: int) -> Array:
     return np.concatenate([drift, noise], axis=1)
 
 
-def laws(samples: int) -> tuple[Law, ...]:
-    """The laws that are compared.
-
-    Args:
-        samples: Samples of one trial.
-    """
-    return (
-        _linear("constant", "|S|^2 = a", lambda b: np.ones((len(b), 1))),
-        _linear("square root", "|S|^2 = b B", lambda b: b[:, None]),
-        _linear(
-            "linear squared norm",
-            "|S|^2 = a + b B",
-            lambda b: np.stack([np.ones(len(b)), b], axis=1),
-        ),
-        Law("power", "|S| = c B^p", _fit_power),
-        _linear(
-            "relaxation",
-            "|S|^2 = sum of a ((1 - e^-x) / x)^2 + b (1 - e^-2x) / 2x, x = lr lambda N / B",
-            lambda b: relaxation_basis(b, samples),
-        ),
-    )
-
-
-def _linear(name: str, formula: str, columns: Columns) -> Law:
-    """Fit coefficients that are not negative, least squares of the logarithms as for the power law.
-
-    Least squares of relative errors, which is convex, chooses the terms and where to start.
-    """
-
-    def fit(batch_sizes: Array, squared_norms: Array) -> tuple[Predictor, int]:
-        measured = columns(batch_sizes)
-        start, _ = nnls(measured / squared_norms[:, None], np.ones(len(batch_sizes)))
-        active = start > 0
-
-        def residuals(logarithms: Array) -> Array:
-            return np.log(measured[:, active] @ np.exp(logarithms) / squared_norms)
-
-        coefficients = np.exp(least_squares(residuals, np.log(start[active])).x)
-        return lambda b: columns(b)[:, active] @ coefficients, int(np.count_nonzero(active))
-
-    return Law(name, formula, fit, columns)
-
-
-def _fit_power(batch_sizes: Array, squared_norms: Array) -> tuple[Predictor, int]:
-    slope, intercept = np.polyfit(np.log(batch_sizes), np.log(squared_norms), 1)
-    return lambda b: np.exp(intercept + slope * np.log(b)), 2
-
-
-def fit_law(law: Law, batch_sizes: NDArray[np.integer], squared_norms: Array) -> Fit:
-    """Fit a law to all batch sizes, and to all but each in turn.
-
-    Args:
-        law: The law.
-        batch_sizes: At least 3, shape (B,).
-        squared_norms: Mean squared norm at each, positive, shape (B,).
-    """
-    sizes = batch_sizes.astype(np.float64)
-    predict, parameters = law.fit(sizes, squared_norms)
-    errors = _relative_errors(predict(sizes), squared_norms)
-    left_out = np.empty(len(sizes))
-    for index in range(len(sizes)):
-        kept = np.arange(len(sizes)) != index
-        predict_left_out, _ = law.fit(sizes[kept], squared_norms[kept])
-        predicted = predict_left_out(sizes[~kept])
-        left_out[index] = _relative_errors(predicted, squared_norms[~kept])[0]
-    criterion = corrected_information_criterion(np.log1p(errors), parameters + 1)
-    return Fit(law.name, law.formula, parameters, errors, left_out, criterion)
-
-
-def _relative_errors(predicted: Array, squared_norms: Array) -> Array:
+def relative_errors(predicted: Array, squared_norms: Array) -> Array:
+    """Fitted over measured norm, less 1, of mean squared norms."""
     return np.sqrt(predicted / squared_norms) - 1
+
+
+def left_out_errors(law: Law, batch_sizes: Array, squared_norms: Array) -> Array:
+    """Relative error at each batch size of the law that is fitted to all others, shape (B,)."""
+    errors = np.empty(len(batch_sizes))
+    for index in range(len(batch_sizes)):
+        kept = np.arange(len(batch_sizes)) != index
+        predict, _ = law.fit(batch_sizes[kept], squared_norms[kept])
+        errors[~kept] = relative_errors(predict(batch_sizes[~kept]), squared_norms[~kept])
+    return errors
 
 
 def corrected_information_criterion(residuals: Array, parameters: int) -> float:
@@ -171,3 +156,121 @@ def corrected_information_criterion(residuals: Array, parameters: int) -> float:
         return math.nan
     penalty = 2 * parameters + 2 * parameters * (parameters + 1) / (n - parameters - 1)
     return n * math.log(squares / n) + penalty
+
+
+def compare_laws(trials: Sequence[PairedTrials]) -> pd.DataFrame:
+    """Fit every law to the root of the mean squared norm, where weights move.
+
+    Returns:
+        One row per protocol, epoch and law: ``parameters``, ``largest_error`` (largest relative
+        error of the fitted norm), ``left_out_error`` (root mean square of the relative errors
+        where each batch size is predicted from all others), ``largest_left_out_error``,
+        ``interpolation_error`` (the largest of them without the smallest and the largest batch
+        size), ``information_criterion`` (AICc of the logarithms) and ``lack_of_fit_p_value``
+        (Hotelling's test, NaN with too few trials). Protocols with fewer than 5 batch sizes are
+        left out.
+    """
+    columns = [
+        *("protocol", "epoch", "law", "formula", "parameters", "largest_error"),
+        *("left_out_error", "largest_left_out_error", "interpolation_error"),
+        *("information_criterion", "lack_of_fit_p_value"),
+    ]
+    rows = [
+        (*paired.key, law.name, law.formula, *_compare(paired, law))
+        for paired, law in _with_laws(trials)
+    ]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _with_laws(trials: Sequence[PairedTrials]) -> Iterator[tuple[PairedTrials, Law]]:
+    for paired in trials:
+        enough = len(paired.batch_sizes) >= MINIMUM_BATCH_SIZES and len(paired.trials) > 1
+        if paired.settings.update.moves and enough:
+            yield from ((paired, law) for law in laws(paired.settings.samples_per_trial))
+
+
+def _compare(paired: PairedTrials, law: Law) -> tuple[float, ...]:
+    """The columns of one law behind its formula."""
+    sizes, squares = paired.batch_sizes.astype(np.float64), np.square(paired.norm).mean(axis=1)
+    predict, parameters = law.fit(sizes, squares)
+    errors = relative_errors(predict(sizes), squares)
+    left_out = np.abs(left_out_errors(law, sizes, squares))
+    return (
+        parameters,
+        np.abs(errors).max(),
+        math.sqrt(np.square(left_out).mean()),
+        left_out.max(),
+        left_out[1:-1].max(),
+        corrected_information_criterion(np.log1p(errors), parameters + 1),
+        _lack_of_fit(paired, law),
+    )
+
+
+def _lack_of_fit(paired: PairedTrials, law: Law) -> float:
+    """Test of a law by the mean squared norms, whose errors batch sizes share."""
+    sizes, squares = paired.batch_sizes.astype(np.float64), np.square(paired.norm)
+    if law.columns is not None:
+        means = jackknife(*of_means(lambda means, _: means, squares, paired.clusters))
+        return means.combine(law.columns(sizes))
+    design = np.stack([np.ones(len(sizes)), np.log(sizes)], axis=1)
+    return jackknife(*log_means(squares, paired.clusters)).vanish(residual_contrasts(design))
+
+
+def law_curves(trials: Sequence[PairedTrials]) -> pd.DataFrame:
+    """Every law of ``compare_laws``, fitted to all batch sizes, as a curve.
+
+    Returns:
+        Rows of protocol, epoch, law, batch_size (measured ones and points in between), fitted_norm,
+        root_mean_square_norm and relative_error of the fit, both NaN in between.
+    """
+    columns = [
+        *("protocol", "epoch", "law", "batch_size", "fitted_norm"),
+        *("root_mean_square_norm", "relative_error"),
+    ]
+    rows = [
+        (*paired.key, law.name, *point)
+        for paired, law in _with_laws(trials)
+        for point in _curve(paired, law).tolist()
+    ]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _curve(paired: PairedTrials, law: Law) -> Array:
+    """Batch size, fitted and measured norm and relative error, shape (point, 4)."""
+    sizes, squares = paired.batch_sizes.astype(np.float64), np.square(paired.norm).mean(axis=1)
+    predict, _ = law.fit(sizes, squares)
+    grid = np.union1d(sizes, np.geomspace(sizes[0], sizes[-1], _CURVE_POINTS))
+    fitted = np.sqrt(predict(grid))
+    measured = np.full(len(grid), np.nan)
+    measured[np.searchsorted(grid, sizes)] = np.sqrt(squares)
+    return np.stack([grid, fitted, measured, fitted / measured - 1], axis=1)
+
+
+def local_exponents(trials: Sequence[PairedTrials], resampling: Bootstrap) -> pd.DataFrame:
+    """Exponent of the mean norm between neighbouring batch sizes, with paired intervals.
+
+    Returns:
+        One row per protocol, epoch and pair: batch_size, next_batch_size, exponent, exponent_low,
+        exponent_high.
+    """
+    rows: list[tuple[object, ...]] = []
+    for paired in trials:
+        if len(paired.batch_sizes) > 1 and len(paired.trials) > 1:
+            sizes = paired.batch_sizes.tolist()
+            ends = _local_exponents(paired, resampling).tolist()
+            rows += [(*paired.key, *row) for row in zip(sizes[:-1], sizes[1:], *ends, strict=True)]
+    columns = [
+        *("protocol", "epoch", "batch_size", "next_batch_size"),
+        *("exponent", "exponent_low", "exponent_high"),
+    ]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _local_exponents(paired: PairedTrials, resampling: Bootstrap) -> Array:
+    """Exponents with their intervals, shape (3, B - 1)."""
+    steps = np.diff(np.log(paired.batch_sizes))
+
+    def exponents(means: Array, n: Array) -> Array:
+        return np.diff(np.log(means), axis=0) / steps.reshape(-1, *(1,) * n.ndim)
+
+    return bootstrap(*of_means(exponents, paired.norm, paired.clusters), resampling)

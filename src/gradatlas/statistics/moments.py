@@ -1,6 +1,7 @@
-"""Streaming, mergeable central moments of any order, elementwise over tensors, in float64."""
+"""Moments of tensors in float64: central ones, element by element and mergeable, and tr Sigma^2."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from math import comb, factorial, perm
@@ -14,6 +15,11 @@ Array = NDArray[np.float64]
 
 # Rows whose mean stands in for the block's while powers are summed.
 _SHIFT_ROWS = 64
+
+# Trials of one Gram matrix: 32 MB, whatever the number of trials.
+_TRIALS_AT_A_TIME = 2000
+# Columns that are centred in float64 at a time.
+_COLUMNS_AT_A_TIME = 1024
 
 
 @dataclass(frozen=True)
@@ -36,11 +42,10 @@ class Moments:
         """Highest order."""
         return len(self.sums) + 1
 
-    def power_sum(self, order: int) -> Array:
-        """Sum of the deviations from the mean to the given power; shape of the mean."""
-        if order < 2:
-            return np.full_like(self.mean, self.count if order == 0 else 0.0)
-        return np.asarray(self.sums[order - 2])
+    @property
+    def power_sums(self) -> list[Array]:
+        """Sums of the powers 0, 1, 2, ... of the deviations, each of the mean's shape."""
+        return [np.full_like(self.mean, self.count), np.zeros_like(self.mean), *self.sums]
 
 
 def moments_of(block: NDArray[np.floating], order: int) -> Moments:
@@ -70,7 +75,7 @@ def moments_of(block: NDArray[np.floating], order: int) -> Moments:
     sums = np.zeros((order, flat.shape[1]))
     _kernel(order)(flat, shift, sums)
     offset = sums[0] / count
-    central = _recentre(sums, offset, count)
+    central = _moved([np.full_like(offset, count), *sums], -offset)
     return Moments(count, (shift + offset).reshape(shape), central.reshape(order - 1, *shape))
 
 
@@ -93,17 +98,23 @@ def merge(first: Moments, second: Moments) -> Moments:
     delta = second.mean - first.mean
     # Deviations from the common mean are those from the own mean plus these steps.
     steps = (-second.count * delta / count, first.count * delta / count)
-    sums = np.stack(
+    sums = _moved(first.power_sums, steps[0]) + _moved(second.power_sums, steps[1])
+    return Moments(count, first.mean - steps[0], sums)
+
+
+def _moved(power_sums: Sequence[Array], step: Array) -> Array:
+    """Sums of the powers 2, 3, ... of deviations to which a step is added, from those without.
+
+    Args:
+        power_sums: Sums of the powers 0, 1, 2, ... of the deviations, each of the step's shape.
+        step: What is added to each deviation, by the binomial theorem.
+    """
+    return np.stack(
         [
-            sum(
-                comb(order, k) * step**k * part.power_sum(order - k)
-                for part, step in zip((first, second), steps, strict=True)
-                for k in range(order + 1)
-            )
-            for order in range(2, first.order + 1)
+            sum(comb(order, k) * step**k * power_sums[order - k] for k in range(order + 1))
+            for order in range(2, len(power_sums))
         ]
     )
-    return Moments(count, first.mean - steps[0], sums)
 
 
 def variance(moments: Moments) -> Array:
@@ -128,7 +139,7 @@ def unbiased_central_moment(moments: Moments, order: int) -> Array:
     count = moments.count
     if count < order:
         return np.full_like(moments.mean, np.nan)
-    powers = [moments.power_sum(p) for p in range(order + 1)]
+    powers = moments.power_sums[: order + 1]
     elementary = _elementary_symmetric(powers)
     # j = r and j = r - 1 are both products of r (or more) means, r! e_r over distinct tuples.
     sign = (-1) ** (order - 1)
@@ -160,7 +171,7 @@ def excess_kurtosis(moments: Moments) -> Array:
     n = moments.count
     if n < 4:
         return np.full_like(moments.mean, np.nan)
-    m2, m4 = moments.power_sum(2) / n, moments.power_sum(4) / n
+    m2, m4 = moments.sums[0] / n, moments.sums[2] / n
     k4 = n**2 * ((n + 1) * m4 - 3 * (n - 1) * m2**2) / ((n - 1) * (n - 2) * (n - 3))
     return k4 / _spread(moments) ** 2
 
@@ -181,7 +192,7 @@ def _spread(moments: Moments) -> Array:
     return np.where(spread > rounding, spread, np.nan)
 
 
-def _elementary_symmetric(powers: list[Array]) -> list[Array]:
+def _elementary_symmetric(powers: Sequence[Array]) -> list[Array]:
     """Elementary symmetric polynomials of observations from their power sums (Newton)."""
     elementary = [np.ones_like(powers[0])]
     for k in range(1, len(powers)):
@@ -223,12 +234,51 @@ def _kernel(order: int) -> Callable[[NDArray[np.floating], Array, Array], None]:
     return compiled()(add_power_sums)
 
 
-def _recentre(sums: Array, offset: Array, count: int) -> Array:
-    """Power sums 2, 3, ... about ``offset`` from power sums 1, 2, ... about 0."""
-    full = [np.full_like(offset, count), *sums]
-    return np.stack(
-        [
-            sum(comb(order, k) * (-offset) ** k * full[order - k] for k in range(order + 1))
-            for order in range(2, len(sums) + 1)
-        ]
-    )
+def squared_covariance_trace(tensors: NDArray[np.floating]) -> tuple[float, int]:
+    """Unbiased estimate of tr Sigma^2, the squared Frobenius norm of the covariance.
+
+    Himeno and Yamada (2014): with S the sample covariance of n trials and
+    Q = sum_i |x_i - mean|^4 / (n - 1),
+    (n - 1) / (n (n - 2) (n - 3)) ((n - 1) (n - 2) tr S^2 + (tr S)^2 - n Q),
+    unbiased for any distribution. Computed from the Gram matrix of at most 2000 trials at a time,
+    weighted by their number; D x D is never formed.
+
+    Args:
+        tensors: Trials, shape (t, element).
+
+    Returns:
+        The estimate (it may be negative) and the number of trials behind it; NaN and 0 if there
+        are fewer than 4 trials.
+    """
+    starts = range(0, len(tensors), _TRIALS_AT_A_TIME)
+    return weighted_mean(_squared_trace(tensors[i : i + _TRIALS_AT_A_TIME]) for i in starts)
+
+
+def weighted_mean(estimates: Iterable[tuple[float, int]]) -> tuple[float, int]:
+    """Mean of estimates, weighted by the trials behind each, and their sum; NaN and 0 of none."""
+    known = [(value, count) for value, count in estimates if count]
+    trials = sum(count for _, count in known)
+    return sum(value * count for value, count in known) / trials if known else math.nan, trials
+
+
+def _squared_trace(tensors: NDArray[np.floating]) -> tuple[float, int]:
+    n = len(tensors)
+    if n < 4:
+        return math.nan, 0
+    gram = _centred_gram(tensors)
+    squared_deviations = gram.diagonal()
+    trace = squared_deviations.sum() / (n - 1)
+    trace_of_square = np.square(gram).sum() / (n - 1) ** 2
+    fourth = np.square(squared_deviations).sum() / (n - 1)
+    sums = (n - 1) * (n - 2) * trace_of_square + trace**2 - n * fourth
+    return float((n - 1) / (n * (n - 2) * (n - 3)) * sums), n
+
+
+def _centred_gram(tensors: NDArray[np.floating]) -> Array:
+    """Scalar products of the deviations from the mean, shape (t, t)."""
+    gram = np.zeros((len(tensors), len(tensors)))
+    for start in range(0, tensors.shape[1], _COLUMNS_AT_A_TIME):
+        columns = tensors[:, start : start + _COLUMNS_AT_A_TIME].astype(np.float64)
+        columns -= columns.mean(axis=0)
+        gram += columns @ columns.T
+    return gram

@@ -1,14 +1,145 @@
-"""The tables of all batch sizes, gathered from what the statistics jobs wrote."""
+"""What a statistics job writes of one batch size, and the tables that gather it.
 
-from collections.abc import Sequence
+A job leaves a row (JSON) and a file of maps (HDF5). Rows of all batch sizes become the table of
+statistics, tables of all training seeds one that says how far another training run would move them.
+"""
+
+import io
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import h5py
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
+from scipy import stats
 
+from gradatlas.archive.format import dimension_names, read_attributes
+from gradatlas.archive.read import Selection
 from gradatlas.core.files import replace_file
-from gradatlas.statistics.description import read_description
+from gradatlas.core.provenance import code_commit, library_versions
+from gradatlas.core.settings import TrialSettings, from_attributes, from_mapping
+
+Array = NDArray[np.float64]
 
 KEY = ["protocol", "epoch", "batch_size"]
+VERDICTS = ["reproduced", "not reproduced", "undecided"]
+
+
+@dataclass(frozen=True)
+class Description:
+    """One row of the table of statistics.
+
+    Attributes:
+        settings: The record of the trials described.
+        values: Statistics by column; NaN where there is none.
+        reasons: Why, for every column that is NaN, and remarks on others.
+    """
+
+    settings: TrialSettings
+    values: Mapping[str, float]
+    reasons: Mapping[str, str]
+
+
+@dataclass(frozen=True, eq=False)
+class TrialScalars:
+    """The scalars of all trials of one protocol, epoch and batch size.
+
+    Attributes:
+        settings: The record of the trials.
+        columns: ``trial``, ``norm``, ``path_length``, ``sum_of_squares`` ... each shape (T,).
+    """
+
+    settings: TrialSettings
+    columns: Mapping[str, Array]
+
+    @property
+    def finite(self) -> NDArray[np.bool_]:
+        """Trials that did not diverge, shape (T,)."""
+        names = ("norm", "path_length", "sum_of_squares", "first_loss", "last_loss")
+        return np.asarray(np.isfinite([self.columns[name] for name in names]).all(axis=0))
+
+
+def key_of(settings: TrialSettings) -> tuple[str, int, int]:
+    """Protocol, epoch and batch size, which tell rows of a table apart."""
+    return settings.protocol, settings.epoch, settings.batch_size
+
+
+def write_description(path: Path, description: Description) -> None:
+    """Write a row as JSON, whole or not at all; NaN and infinity become null."""
+    content = asdict(description)
+    content["values"] = {
+        column: value if math.isfinite(value) else None
+        for column, value in description.values.items()
+    }
+    replace_file(path, (json.dumps(content, indent=1, allow_nan=False) + "\n").encode())
+
+
+def read_description(path: Path) -> Description:
+    """Inverse of ``write_description``."""
+    content = json.loads(path.read_text())
+    values = {
+        column: math.nan if value is None else value for column, value in content["values"].items()
+    }
+    return Description(from_mapping(content["settings"]), values, content["reasons"])
+
+
+def write_maps(
+    path: Path,
+    selection: Selection,
+    weights: Mapping[str, Array],
+    trials: Mapping[str, Array],
+    hill_plot: Array,
+) -> None:
+    """Write statistics of each weight and scalars of each trial as HDF5, whole or not at all.
+
+    Args:
+        path: File to write.
+        selection: The trials described; its attributes become those of the file.
+        weights: Maps by name, each of the tensor's shape.
+        trials: Scalars by name, each shape (T,).
+        hill_plot: Hill's tail index at 1, 2, ... upper order statistics of the norms.
+    """
+    buffer = io.BytesIO()
+    with h5py.File(buffer, "w") as file:
+        file.attrs.update(selection.attributes)
+        file.attrs["statistics_code_commit"] = code_commit()
+        file.attrs["statistics_library_versions"] = json.dumps(library_versions(), sort_keys=True)
+        names = dimension_names(selection.shape)
+        scales = {
+            "trial": selection.trials,
+            **dict(zip(names, map(np.arange, selection.shape), strict=True)),
+            "upper_order_statistics": np.arange(1, len(hill_plot) + 1),
+        }
+        for name, values in scales.items():
+            file.create_dataset(name, data=values).make_scale(name)
+        for name, values in weights.items():
+            _write(file, name, values, names)
+        for name, values in trials.items():
+            _write(file, name, values, ("trial",))
+        _write(file, "hill_plot", hill_plot, ("upper_order_statistics",))
+    replace_file(path, buffer.getvalue())
+
+
+def _write(file: h5py.File, name: str, values: Array, dimensions: tuple[str, ...]) -> None:
+    dataset = file.create_dataset(name, data=values)
+    for axis, dimension in zip(dataset.dims, dimensions, strict=True):
+        axis.label = dimension
+        axis.attach_scale(file[dimension])
+
+
+def read_trials(path: Path) -> TrialScalars:
+    """Read the scalars of all trials from a file of ``write_maps``; no map is read."""
+    with h5py.File(path, "r") as file:
+        columns = {
+            name: np.asarray(dataset[()])
+            for name, dataset in file.items()
+            if name == "trial" or dataset.dims[0].label == "trial"
+        }
+        return TrialScalars(from_attributes(read_attributes(file)), columns)
 
 
 def gather(rows: Sequence[Path], table: Path, notes: Path) -> None:
@@ -19,22 +150,18 @@ def gather(rows: Sequence[Path], table: Path, notes: Path) -> None:
         table: CSV file to write, one row per protocol, epoch and batch size.
         notes: CSV file to write: protocol, epoch, batch_size, column, reason.
     """
-    descriptions = [read_description(row) for row in rows]
-    keys = [(item.protocol, item.epoch, item.batch_size) for item in descriptions]
-    statistics = pd.DataFrame(
-        [
-            dict(zip(KEY, key, strict=True)) | dict(item.values)
-            for key, item in zip(keys, descriptions, strict=True)
-        ]
-    ).sort_values(KEY, ignore_index=True)
-    normalised = normalise(statistics)
+    descriptions = sorted(map(read_description, rows), key=lambda item: key_of(item.settings))
+    keys = [key_of(item.settings) for item in descriptions]
+    values = pd.DataFrame([item.values for item in descriptions])
+    statistics = normalise(pd.concat([pd.DataFrame(keys, columns=KEY), values], axis=1))
     reasons = [
         (*key, column, reason)
         for key, item in zip(keys, descriptions, strict=True)
         for column, reason in item.reasons.items()
-    ] + _missing_normalisations(normalised)
+    ]
+    reasons += _missing_normalisations(statistics)
     remarks = pd.DataFrame(reasons, columns=[*KEY, "column", "reason"])
-    write_csv(table, normalised)
+    write_csv(table, statistics)
     write_csv(notes, remarks.sort_values([*KEY, "column"]))
 
 
@@ -67,6 +194,53 @@ def _missing_normalisations(table: pd.DataFrame) -> list[tuple[object, ...]]:
         for column, needed in (("normalised_mean", "mean_norm"), ("normalised_std", "std_norm"))
         for key in table.loc[table[column].isna(), KEY].itertuples(index=False, name=None)
     ]
+
+
+def compare_seeds(
+    statistics: Sequence[Path],
+    claims: Sequence[Path],
+    statistics_table: Path,
+    claims_table: Path,
+    *,
+    confidence: float,
+) -> None:
+    """Write how statistics and verdicts differ between training runs.
+
+    Trials take the same samples in every run, so what is left between them is the training.
+
+    Args:
+        statistics: Table of statistics of each training seed.
+        claims: Table of claims of each training seed.
+        statistics_table: CSV file to write, one row per protocol, epoch, batch size and statistic.
+        claims_table: CSV file to write, one row per claim, protocol and epoch, with the number of
+            seeds of each verdict.
+        confidence: Level of the intervals of the means over seeds.
+    """
+    rows = pd.concat(map(pd.read_csv, statistics), ignore_index=True)
+    names = [str(name) for name in rows]
+    measured = [name for name in names if name not in KEY and not name.endswith(("_low", "_high"))]
+    long = rows.melt(id_vars=KEY, value_vars=measured, var_name="statistic")
+    write_csv(statistics_table, _spread(long, [*KEY, "statistic"], "value", confidence))
+    key = ["claim", "protocol", "epoch"]
+    verdicts = pd.concat(map(pd.read_csv, claims), ignore_index=True)
+    verdicts = verdicts.assign(**{name: verdicts["verdict"] == name for name in VERDICTS})
+    counts = verdicts.groupby(key, sort=False)[VERDICTS].sum().reset_index()
+    write_csv(claims_table, _spread(verdicts, key, "estimate", confidence).merge(counts, on=key))
+
+
+def _spread(rows: pd.DataFrame, key: list[str], value: str, confidence: float) -> pd.DataFrame:
+    """Mean and standard deviation of a value over training seeds.
+
+    Returns:
+        One row per key, in the order they first appear: training_seeds that have a number, mean
+        and std (ddof 1) over them, low and high of Student's t interval of the mean. NaN where
+        fewer than two seeds have a number, and mean where none has.
+    """
+    found = rows.groupby(key, sort=False)[value].agg(["count", "mean", "std"])
+    degrees = (found["count"] - 1).clip(lower=1)  # of freedom; std is NaN where there are none
+    half = stats.t.ppf((1 + confidence) / 2, degrees) * found["std"] / np.sqrt(found["count"])
+    found = found.assign(low=found["mean"] - half, high=found["mean"] + half)
+    return found.rename(columns={"count": "training_seeds"}).reset_index()
 
 
 def write_csv(path: Path, table: pd.DataFrame) -> None:

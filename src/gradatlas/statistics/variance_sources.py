@@ -8,7 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
-from gradatlas.statistics.paired import Sweep
+from gradatlas.statistics.paired import PairedTrials
 
 Array = NDArray[np.float64]
 
@@ -21,7 +21,6 @@ class VarianceSources:
         between_sets: sigma^2 of the sample sets, (MS_between - MS_within) / orders; unbiased, so
             it may be negative.
         within_sets: sigma^2 of the orders of one set, MS_within.
-        sample_share: Share of the sets in the sum of both.
         f_ratio: MS_between / MS_within.
         orders: Orders per set.
         degrees_of_freedom: Between and within sets.
@@ -29,10 +28,14 @@ class VarianceSources:
 
     between_sets: float
     within_sets: float
-    sample_share: float
     f_ratio: float
     orders: float
     degrees_of_freedom: tuple[int, int]
+
+    @property
+    def sample_share(self) -> float:
+        """Share of the sets in the sum of both variances."""
+        return self.between_sets / (self.between_sets + self.within_sets)
 
     def interval(self, confidence: float) -> tuple[float, float]:
         """Exact interval of the sample share for Gaussian effects (Searle 1971)."""
@@ -64,48 +67,38 @@ def analyse_variance(norms: Array, sets: NDArray[np.integer]) -> VarianceSources
     mean_square_between = float(counts @ np.square(means - norms.mean())) / between
     mean_square_within = float(np.square(norms - means[index]).sum()) / within
     orders = float(len(norms) - np.square(counts).sum() / len(norms)) / between
-    between_sets = (mean_square_between - mean_square_within) / orders
     return VarianceSources(
-        between_sets=between_sets,
+        between_sets=(mean_square_between - mean_square_within) / orders,
         within_sets=mean_square_within,
-        sample_share=between_sets / (between_sets + mean_square_within),
         f_ratio=mean_square_between / mean_square_within,
         orders=orders,
         degrees_of_freedom=(between, within),
     )
 
 
-def is_split(sweep: Sweep) -> bool:
-    """Whether a sweep has sample sets in several orders, so that its variance can be split."""
-    sets = len(np.unique(sweep.units))
-    return sweep.sample_sets is not None and 1 < sets < len(sweep.trials)
+def is_split(paired: PairedTrials) -> bool:
+    """Whether trials have sample sets in several orders, so that their variance can be split."""
+    return not paired.own_samples and 1 < len(np.unique(paired.clusters)) < len(paired.trials)
 
 
-def split_variance(sweeps: Sequence[Sweep], confidence: float) -> pd.DataFrame:
+def split_variance(trials: Sequence[PairedTrials], confidence: float) -> pd.DataFrame:
     """Samples or order, at every batch size of the protocols whose trials share sample sets.
 
     Returns:
         One row per protocol, epoch and batch size: sample_sets, orders, variance_between_sets,
         variance_within_sets, sample_share with its interval, and order_share.
     """
+    rows = []
+    for paired in filter(is_split, trials):
+        for batch_size, norms in zip(paired.batch_sizes.tolist(), paired.norm, strict=True):
+            found = analyse_variance(norms, paired.clusters)
+            variances = found.between_sets, found.within_sets
+            share, ends = found.sample_share, found.interval(confidence)
+            key = (*paired.key, batch_size, paired.settings.sample_sets)
+            rows.append((*key, found.orders, *variances, share, *ends, 1 - share))
     columns = [
         *("protocol", "epoch", "batch_size", "sample_sets", "orders"),
         *("variance_between_sets", "variance_within_sets"),
         *("sample_share", "sample_share_low", "sample_share_high", "order_share"),
     ]
-    rows = [
-        _row(sweep, index, confidence)
-        for sweep in sweeps
-        if is_split(sweep)
-        for index in range(len(sweep.batch_sizes))
-    ]
     return pd.DataFrame(rows, columns=columns)
-
-
-def _row(sweep: Sweep, index: int, confidence: float) -> tuple[object, ...]:
-    sources = analyse_variance(sweep.norm[index], sweep.units)
-    return (
-        *(sweep.protocol, sweep.epoch, int(sweep.batch_sizes[index]), sweep.sample_sets),
-        *(sources.orders, sources.between_sets, sources.within_sets, sources.sample_share),
-        *(*sources.interval(confidence), 1 - sources.sample_share),
-    )

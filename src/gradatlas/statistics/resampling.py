@@ -1,0 +1,375 @@
+"""Statistics of weighted trials: bootstrap intervals, and tests by their jackknife covariance."""
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+from scipy.linalg import solve_triangular
+from scipy.optimize import nnls
+
+from gradatlas.core.settings import TrialSettings
+
+Array = NDArray[np.float64]
+
+#: From weights of the trials, shape (..., T), to k statistics, shape (k, ...). Weights that are
+#: all 1 give the estimate, whole numbers a resample, a single 0 a jackknife value.
+WeightedStatistic = Callable[[Array], Array]
+
+#: A statistic and the cluster of each trial, shape (T,): what every interval and test is made from.
+ClusteredStatistic = tuple[WeightedStatistic, NDArray[np.integer]]
+
+#: From means of the trials, shape (m, ...), and how many count, shape (...), to k statistics.
+StatisticOfMeans = Callable[[Array, Array], Array]
+
+# Elements of the largest array of weights, 2 MB: it stays in the cache, whatever the resamples.
+_WEIGHTS_AT_A_TIME = 1 << 18
+# Fewer resamples at a time would cost more to prepare the statistic than to compute it.
+_MINIMUM_AT_A_TIME = 8
+
+# Of fewer independent draws, 95 % intervals of a spread cover below 88 % (docs/statistics.md).
+MINIMUM_CLUSTERS = 20
+
+# The standard error of 2000 draws is itself known to 1.6 %, as well as from 2000 resamples.
+_MAXIMUM_CLUSTERS = 2000
+
+
+@dataclass(frozen=True)
+class Bootstrap:
+    """How every interval is found.
+
+    Attributes:
+        resamples: Number of resamples.
+        confidence: Confidence level, between 0 and 1.
+        seed: What determines the resamples: equal seeds resample the same trials.
+    """
+
+    resamples: int
+    confidence: float
+    seed: tuple[int, ...]
+
+
+def independent_draws(settings: TrialSettings, trials: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Cluster of each trial: itself, or the sample set that it shares with others, shape (T,)."""
+    return trials if settings.sample_sets is None else trials % settings.sample_sets
+
+
+def number_clusters(clusters: NDArray[np.integer]) -> tuple[int, NDArray[np.intp]]:
+    """Number the independent draws, neighbours grouped where there are more than 2000.
+
+    Groups of independent draws are independent too. Without them time would grow as the square of
+    the number of trials, for jackknife values and resamples that tell no more.
+
+    Args:
+        clusters: Cluster of each trial, shape (T,).
+
+    Returns:
+        The number of groups and the group of each trial, from 0, shape (T,).
+    """
+    names, cluster_of_trial = np.unique(clusters, return_inverse=True)
+    group_of_trial = cluster_of_trial // -(-len(names) // _MAXIMUM_CLUSTERS)
+    return int(group_of_trial.max()) + 1, group_of_trial
+
+
+def of_means(
+    statistic: StatisticOfMeans, values: Array, clusters: NDArray[np.integer]
+) -> ClusteredStatistic:
+    """A statistic of means, summed over trials that are resampled together.
+
+    However many trials there are, a resample then costs no more than one of 2000.
+
+    Args:
+        statistic: All statistics at once.
+        values: What the means are of, shape (m, T).
+        clusters: Cluster of each trial, shape (T,).
+
+    Returns:
+        A statistic of weighted groups of trials, and the numbers of the groups.
+    """
+    count, group = number_clusters(clusters)
+    trials = np.bincount(group, minlength=count).astype(np.float64)
+    sums = np.stack([np.bincount(group, row, count) for row in values])  # (m, group)
+
+    def of_groups(weights: Array) -> Array:
+        n = weights @ trials
+        return statistic(np.moveaxis(weights @ sums.T, -1, 0) / n, n)
+
+    return of_groups, np.arange(count)
+
+
+def log_means(values: Array, clusters: NDArray[np.integer]) -> ClusteredStatistic:
+    """Logarithms of the means of positive values, shape (B, T), as ``of_means`` returns them."""
+    return of_means(lambda means, _: np.log(means), values, clusters)
+
+
+def log_means_and_spreads(values: Array, clusters: NDArray[np.integer]) -> ClusteredStatistic:
+    """Logarithms of mean and relative standard deviation, as ``of_means`` returns a statistic.
+
+    Args:
+        values: Shape (B, T), positive.
+        clusters: Cluster of each trial, shape (T,).
+
+    Returns:
+        The statistic's values have shape (2, B, ...), the spreads second: minus infinity without
+        spread.
+    """
+    centres = values.mean(axis=1)
+    deviations = values - centres[:, None]
+
+    def statistic(means: Array, n: Array) -> Array:
+        first, second = np.split(means, 2)  # (B, ...)
+        mean = centres.reshape(-1, *(1,) * n.ndim) + first
+        with np.errstate(divide="ignore", invalid="ignore"):
+            variance = np.maximum(second - first**2, 0) * n / (n - 1)
+            return np.stack([np.log(mean), 0.5 * np.log(variance) - np.log(mean)])
+
+    return of_means(statistic, np.concatenate([deviations, np.square(deviations)]), clusters)
+
+
+def bootstrap(
+    statistic: WeightedStatistic, clusters: NDArray[np.integer], resampling: Bootstrap
+) -> Array:
+    """Bias-corrected and accelerated bootstrap intervals (Efron 1987; SciPy's implementation).
+
+    Trials are resampled by clusters that are independent of each other: single trials, or all
+    trials of one sample set together. Statistics of several batch sizes that are computed from the
+    same weights are paired.
+
+    Args:
+        statistic: k statistics at once.
+        clusters: Cluster of each trial, shape (T,); equal numbers are resampled together.
+        resampling: Number of resamples, level and seed.
+
+    Returns:
+        Estimates, lower and upper ends, shape (3, k). The ends are NaN where a statistic has no
+        spread, and with fewer than 20 clusters, as the intervals would be far too narrow.
+    """
+    count, cluster_of_trial = number_clusters(clusters)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        estimate = np.asarray(statistic(np.ones(len(clusters))), dtype=np.float64)
+    if count < MINIMUM_CLUSTERS:
+        return _without_interval(estimate)
+    low, high, _ = _resample(statistic, count, cluster_of_trial, resampling, "BCa")
+    return np.stack([estimate, low, high])
+
+
+def studentised_bootstrap(
+    statistic: WeightedStatistic, clusters: NDArray[np.integer], resampling: Bootstrap
+) -> Array:
+    """Symmetric studentised bootstrap intervals (Hall 1988, Annals of Statistics 16, 927).
+
+    The distribution of |resample's statistic - estimate| / resample's standard error says how many
+    standard errors the interval reaches to either side.
+
+    Args:
+        statistic: k statistics and their k standard errors, shape (2 k, ...).
+        clusters: As for ``bootstrap``.
+        resampling: Number of resamples, level and seed.
+
+    Returns:
+        As ``bootstrap``; the ends are NaN also where a resample has no statistic or no standard
+        error.
+    """
+    count, cluster_of_trial = number_clusters(clusters)
+    estimate, error = np.split(np.asarray(statistic(np.ones(len(clusters)))), 2)
+    if count < MINIMUM_CLUSTERS:
+        return _without_interval(estimate)
+
+    def pivot(weights: Array) -> Array:
+        values, errors = np.split(np.asarray(statistic(weights)), 2)
+        return np.asarray(np.abs((values.T - estimate).T) / errors)
+
+    *_, pivots = _resample(pivot, count, cluster_of_trial, resampling, "percentile")
+    margin = error * np.quantile(pivots, resampling.confidence, axis=-1)
+    margin = np.where(np.isfinite(margin), margin, np.nan)
+    return np.stack([estimate, estimate - margin, estimate + margin])
+
+
+def _without_interval(estimate: Array) -> Array:
+    return np.stack([estimate, *np.full((2, *estimate.shape), np.nan)])
+
+
+def _resample(
+    statistic: WeightedStatistic,
+    count: int,
+    cluster_of_trial: NDArray[np.intp],
+    resampling: Bootstrap,
+    method: Literal["BCa", "percentile"],
+) -> tuple[Array, Array, Array]:
+    """SciPy's bootstrap of clusters instead of observations.
+
+    Returns:
+        Lower and upper ends, each shape (k,), and all resamples' statistics, shape (k, resamples).
+    """
+
+    def of_resample(index: NDArray[np.intp], axis: int = -1) -> Array:
+        del axis  # SciPy always asks for the last one
+        return statistic(_count_draws(index, count)[..., cluster_of_trial])
+
+    with warnings.catch_warnings():
+        # A statistic without spread has no BCa interval: SciPy warns and returns NaN, as we do.
+        warnings.simplefilter("ignore", stats.DegenerateDataWarning)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            result = stats.bootstrap(
+                (np.arange(count),),
+                of_resample,
+                n_resamples=resampling.resamples,
+                batch=_weightings_at_a_time(len(cluster_of_trial)),
+                vectorized=True,
+                confidence_level=resampling.confidence,
+                method=method,
+                rng=np.random.default_rng(resampling.seed),
+            )
+    low, high = map(np.asarray, result.confidence_interval)
+    return low, high, np.asarray(result.bootstrap_distribution)
+
+
+def _count_draws(index: NDArray[np.intp], clusters: int) -> Array:
+    """How often each cluster was drawn: from shape (..., draw) to (..., cluster)."""
+    rows = index.reshape(-1, index.shape[-1])
+    flat = rows + clusters * np.arange(len(rows))[:, None]
+    counts = np.bincount(flat.ravel(), minlength=clusters * len(rows))
+    return counts.reshape(*index.shape[:-1], clusters).astype(np.float64)
+
+
+def _weightings_at_a_time(trials: int) -> int:
+    """How many weightings of the trials are held in memory together."""
+    return max(_MINIMUM_AT_A_TIME, _WEIGHTS_AT_A_TIME // trials)
+
+
+@dataclass(frozen=True, eq=False)
+class Jackknife:
+    """Estimates of k statistics of the same trials, and what each cluster contributes to them.
+
+    Attributes:
+        estimate: The statistics, shape (k,).
+        influence: Contribution of each of C clusters, mean 0, shape (k, C).
+    """
+
+    estimate: Array
+    influence: Array
+
+    @property
+    def clusters(self) -> int:
+        """Number of independent draws; the variance of a contrast has one degree less."""
+        return int(self.influence.shape[1])
+
+    @property
+    def covariance(self) -> Array:
+        """Covariance of the estimates (Efron and Stein 1981), shape (k, k)."""
+        return self._covariance(np.eye(len(self.estimate)))
+
+    def above(self, contrasts: Array, bound: Array | float = 0.0) -> Array:
+        """One-sided p-values of "the contrast is above the bound", Student's t.
+
+        Args:
+            contrasts: Weights of the estimates, shape (c, k).
+            bound: What the contrasts are compared with, one for all or shape (c,).
+
+        Returns:
+            Shape (c,); 1, no evidence, where there are fewer than 20 clusters.
+        """
+        if self.clusters < MINIMUM_CLUSTERS:
+            return np.ones(len(contrasts))
+        # Of the contrasts' own influence: the covariance's rounding may leave a negative variance.
+        errors = np.sqrt(np.diag(self._covariance(contrasts)))
+        # What rounding may leave of contrasts of equal estimates, shape (c,).
+        rounding = np.finfo(np.float64).eps * (np.abs(contrasts) @ np.abs(self.estimate))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            t = (contrasts @ self.estimate - bound) / np.maximum(errors, rounding)
+        p_values = np.asarray(stats.t.sf(t, self.clusters - 1))
+        return np.where(np.isnan(p_values), 1.0, p_values)
+
+    def vanish(self, contrasts: Array) -> float:
+        """P-value of "all contrasts are 0" (Hotelling 1931).
+
+        Args:
+            contrasts: Linearly independent weights of the estimates, shape (c, k).
+
+        Returns:
+            NaN without contrasts, with too few clusters for an F distribution, or with contrasts
+            that do not vary.
+        """
+        count, clusters = len(contrasts), self.clusters
+        if count == 0:
+            return float("nan")
+        differences, covariance = contrasts @ self.estimate, self._covariance(contrasts)
+        if clusters <= count or np.linalg.matrix_rank(covariance, hermitian=True) < count:
+            return float("nan")
+        squared = differences @ np.linalg.solve(covariance, differences)
+        f = squared * (clusters - count) / (count * (clusters - 1))
+        return float(stats.f.sf(f, count, clusters - count))
+
+    def combine(self, columns: Array) -> float:
+        """P-value of "the estimates combine the columns, no coefficient being negative".
+
+        Such combinations are a cone. Conditionally on the columns that the closest combination
+        uses, the squared distance from it, in the metric of the covariance, is distributed as if
+        these columns alone had been given, or is less: the test rejects a true hypothesis no more
+        often than its level, and as often where the cone binds (Cox and Shi 2023, Review of
+        Economic Studies 90, 201). With columns that are always used it is Hotelling's test.
+
+        Args:
+            columns: Shape (k, c), any number of them.
+
+        Returns:
+            1 where the estimates are such a combination; NaN as for ``vanish``.
+        """
+        size, covariance = len(self.estimate), self.covariance
+        # In units of their standard errors: estimates may differ by orders of magnitude.
+        scale = np.sqrt(np.diag(covariance))
+        if scale.min() == 0:
+            return float("nan")
+        correlation = covariance / np.outer(scale, scale)
+        if np.linalg.matrix_rank(correlation, hermitian=True) < size:
+            return float("nan")
+        root = np.linalg.cholesky(correlation)
+        scaled = np.column_stack([columns, self.estimate]) / scale[:, None]
+        whitened = solve_triangular(root, scaled, lower=True)
+        coefficients, _ = nnls(whitened[:, :-1], whitened[:, -1])
+        used = scaled[:, :-1][:, coefficients > 0]
+        return 1.0 if used.shape[1] >= size else self.vanish(residual_contrasts(used) / scale)
+
+    def _covariance(self, contrasts: Array) -> Array:
+        influence = contrasts @ self.influence
+        return np.asarray(influence @ influence.T / (self.clusters * (self.clusters - 1)))
+
+
+def jackknife(statistic: WeightedStatistic, clusters: NDArray[np.integer]) -> Jackknife:
+    """Leave out one independent draw, or group of them, at a time.
+
+    Args:
+        statistic: All k statistics at once, paired where several batch sizes are among them.
+        clusters: Cluster of each trial, shape (T,); equal numbers are left out together.
+    """
+    count, cluster_of_trial = number_clusters(clusters)
+    step = _weightings_at_a_time(len(clusters))
+    values = []
+    for start in range(0, count, step):
+        left_out = np.arange(start, min(start + step, count))
+        values.append(statistic((left_out[:, None] != cluster_of_trial).astype(np.float64)))
+    without = np.concatenate(values, axis=-1)  # (k, C)
+    influence = (count - 1) * (without.mean(axis=-1, keepdims=True) - without)
+    return Jackknife(np.asarray(statistic(np.ones(len(clusters)))), influence)
+
+
+def slope_contrast(x: Array) -> Array:
+    """Weights whose sum with y is the least-squares slope of y against x, shape of x."""
+    centred = x - x.mean()
+    return np.asarray(centred / np.square(centred).sum())
+
+
+def residual_contrasts(design: Array) -> Array:
+    """Orthonormal contrasts that vanish where values lie on the columns of a design.
+
+    Args:
+        design: Shape (B, p), full rank.
+
+    Returns:
+        Shape (B - p, B).
+    """
+    complete, _ = np.linalg.qr(design, mode="complete")
+    return np.asarray(complete[:, design.shape[1] :].T)
