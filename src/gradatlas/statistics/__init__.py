@@ -5,6 +5,8 @@ size and writes a row of statistics and a file of maps, which holds the statisti
 and the scalars of each trial; ``tables`` gathers the rows of all. ``paired`` puts the scalars of
 all batch sizes side by side for what compares them: ``norm_definitions``, ``laws``,
 ``noise_scale``, ``variance_sources`` and ``claims``, whose job writes all of these tables and the
-page of verdicts. Every interval and test is of a function of how often each trial counts
-(``resampling``). Start with ``batch_size``, then ``paired`` and ``claims``.
+page of verdicts. Start with ``batch_size``, then ``paired`` and ``claims``.
+
+Shapes: T trials, C clusters of trials that are drawn independently of each other, B batch sizes.
+Every interval and test is of a function of ``weights``, how often each trial counts, (..., T).
 """

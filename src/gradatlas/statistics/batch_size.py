@@ -13,18 +13,8 @@ from gradatlas.archive.read import Selection, open_shards
 from gradatlas.core.errors import InputError
 from gradatlas.core.settings import TrialSettings
 from gradatlas.statistics import moments as central
-from gradatlas.statistics.moments import (
-    Moments,
-    merge,
-    moments_of,
-    squared_covariance_trace,
-    weighted_mean,
-)
-from gradatlas.statistics.noise_scale import (
-    noise_scale_factor,
-    reciprocal_interval,
-    signal_to_noise,
-)
+from gradatlas.statistics import noise_scale
+from gradatlas.statistics.moments import Moments, merge, moments_of
 from gradatlas.statistics.norms import (
     MINIMUM_TAIL,
     hill_estimates,
@@ -105,7 +95,6 @@ def describe_batch_size(
 
     Raises:
         InputError: The two sets of shards do not have the same trials of the same tensor.
-        OSError: A file cannot be read or written.
     """
     selection, reference = open_shards(shards), open_shards(largest_batch_shards)
     _check_pair(selection, reference)
@@ -134,13 +123,9 @@ def _check_pair(selection: Selection, reference: Selection) -> None:
 
 
 def summarise_tensors(selection: Selection, reference: Selection, order: int) -> TensorSummary:
-    """Pass over the tensors once.
+    """Pass over the tensors once, in step with those of the reference, the largest batch size.
 
-    Args:
-        selection: The trials to describe.
-        reference: The same trials at the largest batch size. Both are read in step, so that a
-            block of each is all that is held.
-        order: Highest order of the moments.
+    A block of each is all that is held.
     """
     usable = np.asarray(np.isfinite([*selection.scalars.values()]).all(axis=0))
     same = selection.batch_size == reference.batch_size
@@ -159,10 +144,10 @@ def summarise_tensors(selection: Selection, reference: Selection, order: int) ->
             cosines.append(_cosines(tensors, norm, next(others).reshape(tensors.shape)))
         used = tensors if finite.all() else tensors[finite]
         total = merge(total, moments_of(used.reshape(len(used), *selection.shape), order))
-        traces.append(squared_covariance_trace(used))
+        traces.append(central.squared_covariance_trace(used))
     norm = np.concatenate(norms)
     cosine = np.where(norm > 0, 1.0, np.nan) if same else np.concatenate(cosines)
-    return TensorSummary(usable, total, norm, cosine, weighted_mean(traces)[0])
+    return TensorSummary(usable, total, norm, cosine, central.weighted_mean(traces)[0])
 
 
 def _row_norms(tensors: NDArray[np.float32]) -> Array:
@@ -189,7 +174,7 @@ def weight_maps(moments: Moments) -> dict[str, Array]:
         return {
             "mean": moments.mean if moments.count else np.full_like(moments.mean, np.nan),
             "variance": variance,
-            "skewness": central.skewness(moments),
+            "skewness": central.standardised_moment(moments, 3),
             "excess_kurtosis": central.excess_kurtosis(moments),
             **_higher_moments(moments),
             "gsnr": np.where(variance > 0, squared_mean / variance, np.nan),
@@ -214,14 +199,11 @@ def _products_with_others(selection: Selection, summary: TensorSummary) -> Array
     """Average scalar product of each tensor with those of the other finite trials, shape (T,).
 
     This is a second pass: it needs the mean of all trials, which is known after the first.
-
-    Returns:
-        NaN where a trial diverged, and everywhere if there are fewer than 2 others.
+    NaN where a trial diverged, and everywhere if there is no other.
     """
-    count = summary.moments.count
+    count, mean = summary.moments.count, summary.moments.mean.ravel()
     if count < 2:
         return np.full_like(summary.norm, np.nan)
-    mean = summary.moments.mean.ravel()
     products = [
         np.einsum("ij,j->i", block.reshape(len(block), -1), mean)
         for block in selection.blocks(_BLOCK_BYTES)
@@ -321,29 +303,29 @@ def _interval_columns(
     norms = trials["norm"]
     with np.errstate(divide="ignore", invalid="ignore"):
         coherence = norms / trials["path_length"]
-    noise = _noise_scale_obstacle(settings) is None
+    products = trials.get("product_with_others", np.full_like(norms, np.nan))
 
     def statistic(weights: Array) -> Array:
-        parts = [
-            shape_statistics(weights, norms)[:3],
-            weighted_l_ratios(weights, norms),
-            _known_mean(weights, trials["cosine_to_largest_batch"])[None],
-            _known_mean(weights, coherence)[None],
+        n = weights.sum(axis=-1)
+        squared_norm, product = weights @ norms**2 / n, weights @ products / n
+        means = [
+            _known_mean(weights, trials["cosine_to_largest_batch"]),
+            _known_mean(weights, coherence),
+            noise_scale.signal_to_noise(squared_norm, product, float(products.mean())),
         ]
-        if noise:
-            parts.append(_signal(weights, norms, trials["product_with_others"])[None])
+        parts = shape_statistics(weights, norms)[:3], weighted_l_ratios(weights, norms), means
         return np.concatenate(parts)
 
-    found = bootstrap(statistic, clusters, resampling).T.tolist()  # (k, 3)
+    *found, signal = bootstrap(statistic, clusters, resampling).T.tolist()  # (k, 3)
     shape = shape_intervals(norms, clusters, resampling).T.tolist()
-    noise_scale = _noise_scale(settings, found[-1]) if noise else (math.nan,) * 3
+    ends = [*found[:3], *shape, *found[3:], _noise_scale(settings, signal)]
     names = [
         *("mean_norm", "std_norm", "relative_std", "skewness", "excess_kurtosis"),
         *("l_skewness", "l_kurtosis", "cosine_to_largest_batch", "coherence", "noise_scale"),
     ]
-    values = {}
-    for name, ends in zip(names, [*found[:3], *shape, *found[3:7], noise_scale], strict=True):
-        values |= zip((name, f"{name}_low", f"{name}_high"), ends, strict=True)
+    values: dict[str, float] = {}
+    for name, interval in zip(names, ends, strict=True):
+        values |= zip((name, f"{name}_low", f"{name}_high"), interval, strict=True)
     return values
 
 
@@ -354,25 +336,20 @@ def _known_mean(weights: Array, values: Array) -> Array:
         return np.asarray(weights @ np.where(known, values, 0.0) / (weights @ known))
 
 
-def _signal(weights: Array, norms: Array, products: Array) -> Array:
-    """Signal-to-noise ratio of weighted trials, shape (...,)."""
-    n = weights.sum(axis=-1)
-    squared_norm, product = weights @ norms**2 / n, weights @ products / n
-    return signal_to_noise(squared_norm, product, float(products.mean()))
-
-
-def _noise_scale(settings: TrialSettings, signal: Sequence[float]) -> tuple[float, float, float]:
+def _noise_scale(settings: TrialSettings, signal: Sequence[float]) -> Sequence[float]:
     """Noise scale from the signal-to-noise ratio of trials and the ends of its interval."""
-    estimate, low, high = (value / noise_scale_factor(settings) for value in signal)
-    return reciprocal_interval(estimate, low, high)
+    if _noise_scale_obstacle(settings) is not None:
+        return (math.nan,) * 3
+    factor = noise_scale.noise_scale_factor(settings)
+    return noise_scale.reciprocal_interval(*(value / factor for value in signal))
 
 
 def _norm_columns(norms: Array, order: int) -> dict[str, float]:
     """Statistics of the norms that have no interval."""
     with np.errstate(divide="ignore", invalid="ignore"):
         higher = _higher_moments(moments_of(norms, order))
-    columns = {name: float(value) for name, value in higher.items()}
-    return {**columns, "hill_tail_index": hill_tail_index(norms)}
+    found = {name: float(value) for name, value in higher.items()}
+    return {**found, "hill_tail_index": hill_tail_index(norms)}
 
 
 def _covariance_columns(settings: TrialSettings, summary: TensorSummary) -> dict[str, float]:
@@ -390,33 +367,27 @@ def _covariance_columns(settings: TrialSettings, summary: TensorSummary) -> dict
 
 def _weight_columns(weights: Mapping[str, Array]) -> dict[str, float]:
     """Summaries over the weights whose gradient varies."""
-    varies, constant = weights["variance"] > 0, weights["variance"] == 0
-    medians = {
-        "weight_skewness_median": "skewness",
-        "weight_excess_kurtosis_median": "excess_kurtosis",
-        "gsnr_median": "gsnr",
+    varies = weights["variance"] > 0
+    summaries = {
+        "weight_skewness_median": (np.median, "skewness"),
+        "weight_excess_kurtosis_median": (np.median, "excess_kurtosis"),
+        "gsnr_median": (np.median, "gsnr"),
+        "gsnr_mean": (np.mean, "gsnr"),
     }
-    return {
-        **{
-            column: float(np.median(weights[name][varies])) if varies.any() else math.nan
-            for column, name in medians.items()
-        },
-        "gsnr_mean": float(weights["gsnr"][varies].mean()) if varies.any() else math.nan,
-        "constant_weights": int(np.count_nonzero(constant)),
+    found = {
+        column: float(summarise(weights[name][varies])) if varies.any() else math.nan
+        for column, (summarise, name) in summaries.items()
     }
+    return {**found, "constant_weights": int(np.count_nonzero(weights["variance"] == 0))}
 
 
 def _trial_means(settings: TrialSettings, trials: Mapping[str, Array]) -> dict[str, float]:
     """Means over trials of what the steps say; NaN where one is not a number."""
-    path, squares, steps = (
-        trials["path_length"],
-        trials["sum_of_squares"],
-        settings.batches_per_trial,
-    )
+    steps, squares = settings.batches_per_trial, trials["sum_of_squares"]
     with np.errstate(divide="ignore", invalid="ignore"):
         diversity = squares / trials["norm"] ** 2
-    means = {
-        "mean_step_norm": path / steps,
+    columns = {
+        "mean_step_norm": trials["path_length"] / steps,
         "mean_root_sum_of_squares": np.sqrt(squares),
         "root_mean_square_step_norm": np.sqrt(squares / steps),
         "gradient_diversity": diversity,
@@ -425,5 +396,5 @@ def _trial_means(settings: TrialSettings, trials: Mapping[str, Array]) -> dict[s
     }
     return {
         name: float(values.mean()) if np.isfinite(values).all() else math.nan
-        for name, values in means.items()
+        for name, values in columns.items()
     }

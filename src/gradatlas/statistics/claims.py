@@ -24,8 +24,8 @@ from gradatlas.statistics.paired import PairedTrials, read_paired
 from gradatlas.statistics.resampling import (
     MINIMUM_CLUSTERS,
     Bootstrap,
-    ClusteredStatistic,
-    Jackknife,
+    Clusters,
+    WeightedStatistic,
     bootstrap,
     jackknife,
     log_means,
@@ -37,7 +37,12 @@ from gradatlas.statistics.tables import write_csv
 from gradatlas.statistics.variance_sources import analyse_variance, is_split, split_variance
 
 Array = NDArray[np.float64]
-Row = tuple[object, ...]
+Sizes = NDArray[np.int64]
+
+#: What trials say on a claim: the statistic, its estimate and interval, p-values of what must all
+#: hold for the claim, p-values of what speaks against it if one of it holds, and a remark on what
+#: the statistic does not show.
+Evidence = tuple[str, Sequence[float], Array, Array, str]
 
 # A fall of 5 % is the least that counts against "rises": smaller ones no figure shows.
 FALL_MARGIN = math.log(0.95)
@@ -52,13 +57,7 @@ DIVERGED_LIMIT = 0.05
 
 @dataclass(frozen=True)
 class Claim:
-    """One claim and the two tests that decide on it.
-
-    Attributes:
-        text: The claim.
-        supported: What the test for it shows.
-        opposed: What the test against it shows.
-    """
+    """One claim, and what the tests for it and against it show."""
 
     text: str
     supported: str
@@ -120,7 +119,6 @@ def compare_batch_sizes(
 
     Raises:
         InputError: Batch sizes of one protocol and epoch do not have the same trials.
-        OSError: A file cannot be read or written.
     """
     trials = read_paired(maps)
     resampling = Bootstrap(resamples, confidence, (seed, zlib.crc32(b"comparison")))
@@ -179,15 +177,17 @@ def judge(trials: Sequence[PairedTrials], resampling: Bootstrap) -> pd.DataFrame
         resampling: Of the intervals; its level is also that of the verdicts.
 
     Returns:
-        claim, protocol, epoch (the later one where two are compared), statistic, estimate, low,
-        high, verdict, the corrected p-values and a remark on what the statistic does not show; one
-        row per claim, protocol and epoch.
+        One row per claim, protocol and epoch, the later one where two are compared.
     """
     columns = [
         *("claim", "protocol", "epoch", "statistic", "estimate", "low", "high"),
         *("for_p_value", "against_p_value", "remark"),
     ]
-    table = pd.DataFrame(_evidence(trials, resampling), columns=columns)
+    rows = [
+        (claim, *paired.key, *_weigh(paired, *evidence))
+        for claim, paired, evidence in _evidence(trials, resampling)
+    ]
+    table = pd.DataFrame(rows, columns=columns)
     sides = ["for_p_value", "against_p_value"]
     table[sides] = holm(table[sides].to_numpy(dtype=float).ravel()).reshape(-1, 2)
     supported, opposed = (table[side] < 1 - resampling.confidence for side in sides)
@@ -205,7 +205,9 @@ def holm(p_values: Array) -> Array:
     return corrected
 
 
-def _evidence(trials: Sequence[PairedTrials], resampling: Bootstrap) -> Iterator[Row]:
+def _evidence(
+    trials: Sequence[PairedTrials], resampling: Bootstrap
+) -> Iterator[tuple[int, PairedTrials, Evidence]]:
     """What the trials say on every claim at every checkpoint.
 
     Claims 1 to 6 concern the protocols whose weights move and whose trials have samples of their
@@ -214,34 +216,27 @@ def _evidence(trials: Sequence[PairedTrials], resampling: Bootstrap) -> Iterator
     moving = [p for p in trials if p.settings.update.moves and p.own_samples and len(p.trials) > 1]
     for paired in moving:
         if len(paired.batch_sizes) > 1:
-            yield from (test(paired, resampling) for test in _OF_ONE_CHECKPOINT)
+            for claim, test in _OF_ONE_CHECKPOINT.items():
+                yield claim, paired, test(paired, resampling)
         first = next(other for other in moving if other.key[0] == paired.key[0])
         if first.settings.epoch < paired.settings.epoch:
-            yield _early_larger(first, paired, resampling)
-    yield from (_samples_not_order(paired, resampling) for paired in filter(is_split, trials))
+            yield 4, *_early_larger(first, paired, resampling)
+    for paired in filter(is_split, trials):
+        yield 7, paired, _samples_not_order(paired, resampling)
 
 
-def _row(
-    claim: int,
+def _weigh(
     paired: PairedTrials,
     statistic: str,
     ends: Sequence[float],
     supports: Array,
     opposes: Array,
     remark: str,
-) -> Row:
-    """Evidence on one claim at one checkpoint; none on either side where many trials diverged.
+) -> tuple[object, ...]:
+    """Evidence with one p-value for the claim and one against; none where many trials diverged.
 
-    Args:
-        claim: Number of the claim.
-        paired: The trials, of the later checkpoint where two are compared.
-        statistic: What is estimated.
-        ends: The estimate and its interval.
-        supports: P-values of what must all hold for the claim: the largest counts, as in an
-            intersection-union test.
-        opposes: P-values of what speaks against the claim if one of it holds: the smallest counts,
-            corrected for their number (Bonferroni).
-        remark: What the statistic does not show, in words.
+    The largest p-value counts where all must hold (an intersection-union test), the smallest,
+    corrected for their number (Bonferroni), where one suffices.
     """
     p_values = float(supports.max()), min(1.0, len(opposes) * float(opposes.min()))
     total = len(paired.trials) + paired.diverged
@@ -250,175 +245,142 @@ def _row(
     if paired.diverged > DIVERGED_LIMIT * total:
         p_values = 1.0, 1.0
         remark += ", too many for a verdict"
-    return claim, *paired.key, statistic, *ends, *p_values, remark
+    return statistic, *ends, *p_values, remark
 
 
-def _interval(contrast: Array, statistic: ClusteredStatistic, resampling: Bootstrap) -> Array:
-    """Estimate and BCa interval of one contrast of statistics of shape (B, ...), shape (3,)."""
-    values, clusters = statistic
-    found = bootstrap(lambda w: np.tensordot(contrast, values(w), 1)[None], clusters, resampling)
-    return found[:, 0]
+def _interval(
+    contrast: Array, statistic: WeightedStatistic, clusters: Clusters, resampling: Bootstrap
+) -> list[float]:
+    """Estimate and BCa interval of one contrast of statistics of shape (B, ...)."""
+    values = bootstrap(
+        lambda weights: np.tensordot(contrast, statistic(weights), 1)[None], clusters, resampling
+    )
+    return [float(value) for value in values[:, 0]]
 
 
-def _mean_rises(paired: PairedTrials, resampling: Bootstrap) -> Row:
+def _mean_rises(paired: PairedTrials, resampling: Bootstrap) -> Evidence:
     means = log_means(paired.norm, paired.clusters)
-    return _rises(1, paired, "log-log slope of the mean norm", means, resampling)
+    return _rises("mean norm", paired.batch_sizes, *means, resampling)
 
 
-def _spread_rises(paired: PairedTrials, resampling: Bootstrap) -> Row:
+def _spread_rises(paired: PairedTrials, resampling: Bootstrap) -> Evidence:
     both, clusters = log_means_and_spreads(paired.norm, paired.clusters)
-    spreads = (lambda weights: both(weights)[1]), clusters
-    statistic = "log-log slope of the relative standard deviation"
-    return _rises(3, paired, statistic, spreads, resampling)
+    name, sizes = "relative standard deviation", paired.batch_sizes
+    return _rises(name, sizes, lambda weights: both(weights)[1], clusters, resampling)
 
 
 def _rises(
-    claim: int,
-    paired: PairedTrials,
-    statistic: str,
-    logarithms: ClusteredStatistic,
-    resampling: Bootstrap,
-) -> Row:
-    """For: the slope is positive. Against: it is negative, or some pair falls by more than 5 %."""
-    slope = slope_contrast(np.log(paired.batch_sizes))
-    pooled = jackknife(*logarithms)
-    each = np.eye(len(slope))
+    name: str, sizes: Sizes, statistic: WeightedStatistic, clusters: Clusters, resampling: Bootstrap
+) -> Evidence:
+    """The slope is positive, or negative, or some pair falls by more than 5 %."""
+    slope, pooled = slope_contrast(np.log(sizes)), jackknife(statistic, clusters)
+    each = np.eye(len(sizes))
     falls = np.stack([a - b for a, b in combinations(each, 2)])  # smaller less larger batch size
     falling = len(falls) * pooled.above(falls, -FALL_MARGIN).min()
-    return _row(
-        claim,
-        paired,
-        statistic,
-        _interval(slope, logarithms, resampling),
-        supports=pooled.above(slope[None]),
-        opposes=np.append(pooled.above(-slope[None]), falling),
-        remark=_largest_fall(paired.batch_sizes, falls, pooled),
-    )
+    supports, negative = pooled.above(slope[None]), pooled.above(-slope[None])
+    ends = _interval(slope, statistic, clusters, resampling)
+    remark = _largest_fall(sizes, falls, falls @ pooled.estimate)
+    return f"log-log slope of the {name}", ends, supports, np.append(negative, falling), remark
 
 
-def _largest_fall(batch_sizes: NDArray[np.integer], falls: Array, pooled: Jackknife) -> str:
-    values = falls @ pooled.estimate
+def _largest_fall(sizes: Sizes, falls: Array, values: Array) -> str:
     worst = int(np.argmax(values))
     if values[worst] <= 0:
         return "rises from every batch size to the next"
-    smaller, larger = batch_sizes[falls[worst] > 0][0], batch_sizes[falls[worst] < 0][0]
+    smaller, larger = sizes[falls[worst] > 0][0], sizes[falls[worst] < 0][0]
     fall = -100 * math.expm1(-values[worst])
     return f"falls by up to {fall:.1f} %, from batch size {smaller} to {larger}"
 
 
-def _square_root(paired: PairedTrials, resampling: Bootstrap) -> Row:
-    """For: every mean is within 10 % of the fitted law. Against: some mean is further off."""
-    contrasts, law = square_root_deviations(paired.batch_sizes)
-    logarithms = log_means(paired.norm, paired.clusters)
+def _square_root(paired: PairedTrials, resampling: Bootstrap) -> Evidence:
+    sizes, logarithms = paired.batch_sizes, log_means(paired.norm, paired.clusters)
+    contrasts, law = square_root_deviations(sizes)
     pooled = jackknife(*logarithms)
     both_sides, laws = np.concatenate([contrasts, -contrasts]), np.concatenate([law, -law])
+    inside = pooled.above(both_sides, laws - LAW_MARGIN)
+    outside = pooled.above(both_sides, laws + LAW_MARGIN)
     deviations = contrasts @ pooled.estimate - law
     worst = int(np.argmax(np.abs(deviations)))
-    return _row(
-        2,
-        paired,
-        "log-log slope of the mean norm, 1/2 by the claim",
-        _interval(slope_contrast(np.log(paired.batch_sizes)), logarithms, resampling),
-        supports=pooled.above(both_sides, laws - LAW_MARGIN),
-        opposes=pooled.above(both_sides, laws + LAW_MARGIN),
-        remark=(
-            f"the mean norm at batch size {paired.batch_sizes[worst]} is "
-            f"{math.exp(deviations[worst]):.2f} times the fitted square-root law"
-        ),
-    )
+    times = f"{math.exp(deviations[worst]):.2f} times the fitted square-root law"
+    remark = f"the mean norm at batch size {sizes[worst]} is {times}"
+    ends = _interval(slope_contrast(np.log(sizes)), *logarithms, resampling)
+    return "log-log slope of the mean norm, 1/2 by the claim", ends, inside, outside, remark
 
 
-def _early_larger(early: PairedTrials, late: PairedTrials, resampling: Bootstrap) -> Row:
-    """For: larger at every batch size. Against: smaller at some batch size."""
-    sizes, rows, late_rows = np.intersect1d(
-        early.batch_sizes, late.batch_sizes, return_indices=True
-    )
-    trials, columns, late_columns = np.intersect1d(early.trials, late.trials, return_indices=True)
-    norms = [early.norm[np.ix_(rows, columns)], late.norm[np.ix_(late_rows, late_columns)]]
+def _early_larger(
+    early: PairedTrials, late: PairedTrials, resampling: Bootstrap
+) -> tuple[PairedTrials, Evidence]:
+    """What both checkpoints have in common of the later one, and what it says."""
+    sizes, *rows = np.intersect1d(early.batch_sizes, late.batch_sizes, return_indices=True)
+    trials, *columns = np.intersect1d(early.trials, late.trials, return_indices=True)
+    norms = [p.norm[np.ix_(r, c)] for p, r, c in zip((early, late), rows, columns, strict=True)]
 
     def log_ratios(means: Array, _: Array) -> Array:
         first, second = np.split(means, 2)  # (B, ...)
         return np.asarray(np.log(first / second))
 
-    ratios = of_means(log_ratios, np.concatenate(norms), trials)
+    ratios, each = of_means(log_ratios, np.concatenate(norms), trials), np.eye(len(sizes))
     pooled = jackknife(*ratios)
-    each = np.eye(len(sizes))
     smallest = int(np.argmin(pooled.estimate))
-    return _row(
-        4,
-        replace(late, trials=trials, diverged=max(early.diverged, late.diverged)),
-        f"smallest ratio of the mean norms, epoch {early.settings.epoch} over "
-        f"{late.settings.epoch} (batch size {sizes[smallest]})",
-        [math.exp(end) for end in _interval(each[smallest], ratios, resampling)],
-        supports=pooled.above(each),
-        opposes=pooled.above(-each),
-        remark=f"the largest ratio is {math.exp(pooled.estimate.max()):.2f}",
-    )
+    epochs = f"epoch {early.settings.epoch} over {late.settings.epoch}"
+    name = f"smallest ratio of the mean norms, {epochs} (batch size {sizes[smallest]})"
+    ends = [math.exp(end) for end in _interval(each[smallest], *ratios, resampling)]
+    remark = f"the largest ratio is {math.exp(pooled.estimate.max()):.2f}"
+    common = replace(late, trials=trials, diverged=max(early.diverged, late.diverged))
+    return common, (name, ends, pooled.above(each), pooled.above(-each), remark)
 
 
-def _tails(paired: PairedTrials, resampling: Bootstrap) -> Row:
-    """For: L-kurtosis rises. Against: it rises by less than 0.022 over all batch sizes."""
-    logarithms = np.log(paired.batch_sizes)
+def _tails(paired: PairedTrials, resampling: Bootstrap) -> Evidence:
+    sizes, logarithms = paired.batch_sizes, np.log(paired.batch_sizes)
     change = slope_contrast(logarithms) * np.ptp(logarithms)
 
     def kurtosis(weights: Array) -> Array:
         return np.stack([weighted_l_ratios(weights, norms)[1] for norms in paired.norm])
 
     pooled = jackknife(kurtosis, paired.clusters)
-    smallest, largest = pooled.estimate[[0, -1]]
-    return _row(
-        5,
-        paired,
-        "change of the norm's L-kurtosis over all batch sizes, from its slope against log B",
-        _interval(change, (kurtosis, paired.clusters), resampling),
-        supports=pooled.above(change[None]),
-        opposes=pooled.above(-change[None], -TAIL_MARGIN),
-        remark=(
-            f"L-kurtosis is {smallest:.3f} at batch size {paired.batch_sizes[0]} and {largest:.3f} "
-            f"at {paired.batch_sizes[-1]}, 0.123 for a Gaussian"
-        ),
-    )
+    name = "change of the norm's L-kurtosis over all batch sizes, from its slope against log B"
+    ends = _interval(change, kurtosis, paired.clusters, resampling)
+    rises = pooled.above(change[None])
+    stays = pooled.above(-change[None], -TAIL_MARGIN)
+    first, last = pooled.estimate[[0, -1]]
+    found = f"{first:.3f} at batch size {sizes[0]} and {last:.3f} at {sizes[-1]}"
+    return name, ends, rises, stays, f"L-kurtosis is {found}, 0.123 for a Gaussian"
 
 
-def _competition(paired: PairedTrials, resampling: Bootstrap) -> Row:
-    """For: the largest batch's norm is below every other's. Against: above some other's."""
+def _competition(paired: PairedTrials, resampling: Bootstrap) -> Evidence:
     smallest, largest = paired.batch_sizes[[0, -1]]
     each = np.eye(len(paired.batch_sizes))
     larger = each[-1] - each[:-1]  # largest batch size less each other
     logarithms = log_means(paired.norm, paired.clusters)
     pooled = jackknife(*logarithms)
+    name = f"mean norm at batch size {largest} over that at {smallest}"
+    ends = [math.exp(end) for end in _interval(larger[0], *logarithms, resampling)]
     left = float((paired.norm[0] / paired.path_length[0]).mean())
-    return _row(
-        6,
-        paired,
-        f"mean norm at batch size {largest} over that at {smallest}",
-        [math.exp(end) for end in _interval(larger[0], logarithms, resampling)],
-        supports=pooled.above(-larger),
-        opposes=pooled.above(larger),
-        remark=f"at batch size {smallest} the sum is {left:.2f} of the path's length",
-    )
+    remark = f"at batch size {smallest} the sum is {left:.2f} of the path's length"
+    return name, ends, pooled.above(-larger), pooled.above(larger), remark
 
 
-def _samples_not_order(paired: PairedTrials, resampling: Bootstrap) -> Row:
-    """For: the samples' share is above 1/2 at every batch size. Against: below at some."""
+def _samples_not_order(paired: PairedTrials, resampling: Bootstrap) -> Evidence:
+    sizes = paired.batch_sizes
     sources = [analyse_variance(norms, paired.clusters) for norms in paired.norm]
-    p_values = np.array([source.p_values(SAMPLE_SHARE) for source in sources])  # (B, 2)
+    more, less = np.array([source.p_values(SAMPLE_SHARE) for source in sources]).T  # (B,) each
     shares = [source.sample_share for source in sources]
     smallest = int(np.argmin(shares))
-    listed = (f"{a:.2f} at {b}" for a, b in zip(shares, paired.batch_sizes, strict=True))
-    return _row(
-        7,
-        paired,
-        f"smallest share of the samples in the variance of the norm "
-        f"(batch size {paired.batch_sizes[smallest]})",
-        (shares[smallest], *sources[smallest].interval(resampling.confidence)),
-        supports=p_values[:, 0],
-        opposes=p_values[:, 1],
-        remark=f"share of the samples by batch size: {', '.join(listed)}",
-    )
+    ends = (shares[smallest], *sources[smallest].interval(resampling.confidence))
+    listed = (f"{share:.2f} at {size}" for share, size in zip(shares, sizes, strict=True))
+    remark = f"share of the samples by batch size: {', '.join(listed)}"
+    name = "smallest share of the samples in the variance of the norm"
+    return f"{name} (batch size {sizes[smallest]})", ends, more, less, remark
 
 
-_OF_ONE_CHECKPOINT = (_mean_rises, _square_root, _spread_rises, _tails, _competition)
+#: Tests of a claim at each checkpoint alone; claim 4 compares two, claim 7 is of shared samples.
+_OF_ONE_CHECKPOINT = {
+    1: _mean_rises,
+    2: _square_root,
+    3: _spread_rises,
+    5: _tails,
+    6: _competition,
+}
 
 
 def render(verdicts: pd.DataFrame, definitions: pd.DataFrame, confidence: float) -> str:

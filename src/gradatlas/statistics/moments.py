@@ -49,21 +49,11 @@ class Moments:
 
 
 def moments_of(block: NDArray[np.floating], order: int) -> Moments:
-    """Central moments of a block of tensors over its first axis.
+    """Central moments of a block of tensors, shape (t, *shape), up to an order of at least 2.
 
     Deviations are taken from the mean of the block's first 64 rows and moved to the mean of all n
     afterwards. The two are at most sqrt(n / 64) standard deviations apart, so one pass costs no
     accuracy, unlike powers about zero.
-
-    Args:
-        block: Shape (t, *shape), any float dtype.
-        order: Highest order, at least 2.
-
-    Returns:
-        Moments whose mean has the shape (*shape,).
-
-    Raises:
-        ValueError: The order is below 2.
     """
     if order < 2:
         raise ValueError(f"order is {order}, expected at least 2, the order of the variance")
@@ -80,13 +70,7 @@ def moments_of(block: NDArray[np.floating], order: int) -> Moments:
 
 
 def merge(first: Moments, second: Moments) -> Moments:
-    """Moments of two sets of tensors together.
-
-    Pébay (2008), SAND2008-6212; for order 2 that is Chan, Golub and LeVeque (1979).
-
-    Raises:
-        ValueError: The two differ in order or shape.
-    """
+    """Moments of two sets of tensors together (Pébay 2008, SAND2008-6212)."""
     if first.sums.shape != second.sums.shape:
         raise ValueError(
             f"moments of shape {first.sums.shape} and {second.sums.shape} cannot be merged, "
@@ -103,18 +87,12 @@ def merge(first: Moments, second: Moments) -> Moments:
 
 
 def _moved(power_sums: Sequence[Array], step: Array) -> Array:
-    """Sums of the powers 2, 3, ... of deviations to which a step is added, from those without.
-
-    Args:
-        power_sums: Sums of the powers 0, 1, 2, ... of the deviations, each of the step's shape.
-        step: What is added to each deviation, by the binomial theorem.
-    """
-    return np.stack(
-        [
-            sum(comb(order, k) * step**k * power_sums[order - k] for k in range(order + 1))
-            for order in range(2, len(power_sums))
-        ]
-    )
+    """Power sums 2, 3, ... of deviations plus a step, from power sums 0, 1, ... of those alone."""
+    moved = [
+        sum(comb(order, k) * step**k * power_sums[order - k] for k in range(order + 1))
+        for order in range(2, len(power_sums))
+    ]
+    return np.stack(moved)
 
 
 def variance(moments: Moments) -> Array:
@@ -127,14 +105,7 @@ def unbiased_central_moment(moments: Moments, order: int) -> Array:
 
     E (X - mu)^r = sum_j C(r, j) (-1)^j E[X^(r-j)] mu^j, and the mean of
     x_0^(r-j) x_1 ... x_j over all choices of distinct observations is unbiased for the j-th
-    product of expectations. Orders 2 to 4 are the well-known closed forms.
-
-    Args:
-        moments: At least up to ``order``.
-        order: From 2.
-
-    Returns:
-        Shape of the mean; NaN everywhere if there are fewer than ``order`` observations.
+    product of expectations. NaN if there are fewer than ``order`` observations.
     """
     count = moments.count
     if count < order:
@@ -153,20 +124,10 @@ def unbiased_central_moment(moments: Moments, order: int) -> Array:
     return total
 
 
-def skewness(moments: Moments) -> Array:
-    """k3 / k2^1.5 (Fisher 1930): k3 and k2 are unbiased, their ratio is not.
-
-    Returns:
-        Shape of the mean; NaN with fewer than 3 observations or without spread.
-    """
-    return standardised_moment(moments, 3)
-
-
 def excess_kurtosis(moments: Moments) -> Array:
-    """k4 / k2^2 (Fisher 1930): k4 and k2 are unbiased, their ratio is not; 0 for a Gaussian.
+    """k4 / k2^2 (Fisher 1930), the ratio of unbiased estimates; 0 for a Gaussian.
 
-    Returns:
-        Shape of the mean; NaN with fewer than 4 observations or without spread.
+    NaN with fewer than 4 observations or without spread.
     """
     n = moments.count
     if n < 4:
@@ -177,10 +138,10 @@ def excess_kurtosis(moments: Moments) -> Array:
 
 
 def standardised_moment(moments: Moments, order: int) -> Array:
-    """Unbiased central moment over k2^(order / 2); 15 at order 6 for a Gaussian.
+    """Unbiased central moment over k2^(order / 2): skewness at order 3 (Fisher 1930).
 
-    Returns:
-        Shape of the mean; NaN with fewer than ``order`` observations or without spread.
+    0 and 15 at orders 3 and 6 for a Gaussian; NaN with fewer than ``order`` observations or without
+    spread.
     """
     return unbiased_central_moment(moments, order) / _spread(moments) ** (order / 2)
 
@@ -242,9 +203,6 @@ def squared_covariance_trace(tensors: NDArray[np.floating]) -> tuple[float, int]
     (n - 1) / (n (n - 2) (n - 3)) ((n - 1) (n - 2) tr S^2 + (tr S)^2 - n Q),
     unbiased for any distribution. Computed from the Gram matrix of at most 2000 trials at a time,
     weighted by their number; D x D is never formed.
-
-    Args:
-        tensors: Trials, shape (t, element).
 
     Returns:
         The estimate (it may be negative) and the number of trials behind it; NaN and 0 if there

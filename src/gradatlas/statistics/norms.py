@@ -6,7 +6,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradatlas.core.runtime import compiled
-from gradatlas.statistics.resampling import Bootstrap, number_clusters, studentised_bootstrap
+from gradatlas.statistics.resampling import (
+    Bootstrap,
+    Clusters,
+    number_clusters,
+    studentised_bootstrap,
+)
 
 Array = NDArray[np.float64]
 
@@ -21,21 +26,11 @@ def shape_statistics(weights: Array, norms: Array) -> Array:
 
     With unit weights these are the mean, the standard deviation with n - 1, their ratio,
     k3 / k2^1.5 and k4 / k2^2 (Fisher 1930; SciPy's ``skew`` and ``kurtosis`` with ``bias=False``).
-
-    Args:
-        weights: How often each trial counts, float64, shape (..., T).
-        norms: Shape (T,).
-
-    Returns:
-        Shape (5, ...); NaN where the weights leave too few trials or no spread.
+    Shape (5, ...); NaN where the weights leave too few trials or no spread.
     """
-    n = weights.sum(axis=-1)
-    centre = norms.mean()
-    deviations = norms - centre
-    squares = deviations * deviations
-    powers = np.stack(
-        [deviations, squares, squares * deviations, squares * squares], axis=1
-    )  # (T, power)
+    n, centre = weights.sum(axis=-1), norms.mean()
+    d = norms - centre
+    powers = np.stack([d, d * d, d * d * d, d * d * (d * d)], axis=1)  # (T, power)
     mean_powers = np.moveaxis(weights @ powers, -1, 0) / n
     m2, m3, m4 = _central_moments(mean_powers)
     mean = centre + mean_powers[0]
@@ -57,21 +52,13 @@ def _central_moments(mean_powers: Array) -> tuple[Array, Array, Array]:
     return m2, m3, fourth - 4 * first * third + 6 * first**2 * second - 3 * first**4
 
 
-def shape_intervals(norms: Array, clusters: NDArray[np.integer], resampling: Bootstrap) -> Array:
+def shape_intervals(norms: Array, clusters: Clusters, resampling: Bootstrap) -> Array:
     """Studentised bootstrap intervals of skewness and excess kurtosis.
 
     They are symmetric on the scales of asinh(skewness) and log(excess kurtosis + 3), where the
     standard error depends less on the value. The BCa interval, which knows the standard error at
-    the estimate alone, covers less (docs/statistics.md).
-
-    Args:
-        norms: Shape (T,).
-        clusters: What is drawn independently, shape (T,).
-        resampling: Number of resamples, level and seed.
-
-    Returns:
-        Estimate, lower and upper end of skewness and of excess kurtosis, shape (3, 2); NaN where
-        there is none.
+    the estimate alone, covers less (docs/statistics.md). Estimates, lower and upper ends, shape
+    (3, 2); NaN where there is none.
     """
     estimates = shape_statistics(np.ones(len(norms)), norms)[3:]
     if np.isnan(estimates).any():
@@ -90,7 +77,7 @@ def shape_intervals(norms: Array, clusters: NDArray[np.integer], resampling: Boo
     return np.stack([estimates, low, high])
 
 
-def _cluster_sums(norms: Array, clusters: NDArray[np.integer]) -> Array:
+def _cluster_sums(norms: Array, clusters: Clusters) -> Array:
     """Sums of the powers 0 to 4 of the standardised norms of each cluster, shape (C, 5)."""
     count, cluster_of_trial = number_clusters(clusters)
     standardised = (norms - norms.mean()) / norms.std()
@@ -100,17 +87,11 @@ def _cluster_sums(norms: Array, clusters: NDArray[np.integer]) -> Array:
 
 
 def _on_their_scales(sums: Array, pairs: Array) -> Array:
-    """asinh(skewness) and log(excess kurtosis + 3), and their standard errors.
+    """asinh(skewness) and log(excess kurtosis + 3), and their standard errors, shape (4, ...).
 
     The standard errors are those of the delta method: a function of the mean powers M_p = S_p / S_0
-    changes with one cluster by its gradient times (A_p - M_p A_0) / S_0.
-
-    Args:
-        sums: S_p, sums over clusters of A_p, shape (5, ...).
-        pairs: Sums over clusters of A_p A_q, shape (5, 5, ...).
-
-    Returns:
-        Shape (4, ...).
+    changes with one cluster by its gradient times (A_p - M_p A_0) / S_0. Given are S_p, the sums
+    over clusters of A_p, shape (5, ...), and the sums of A_p A_q, shape (5, 5, ...).
     """
     n, mean_powers = sums[0], sums[1:] / sums[0]
     (skewness, kurtosis), gradients = _shape_and_gradients(mean_powers)
@@ -143,17 +124,10 @@ def weighted_l_ratios(weights: Array, norms: Array) -> Array:
 
     The probability-weighted moments b_r sum C(j - 1, r) x_(j) over ranks j. A trial that counts w
     times takes w neighbouring ranks, over which C(j - 1, r) sums to a difference of C(j, r + 1), so
-    that resamples need not be sorted. With unit weights these are SciPy's ``lmoment``.
-
-    Args:
-        weights: How often each trial counts, whole numbers, shape (..., T).
-        norms: Shape (T,).
-
-    Returns:
-        Shape (2, ...); NaN without spread or where there are fewer than 3 and 4 trials.
+    that resamples need not be sorted. With unit weights these are SciPy's ``lmoment``. Shape
+    (2, ...); NaN without spread or where there are fewer than 3 and 4 trials.
     """
-    order = np.argsort(norms)
-    centre = norms.mean()
+    order, centre = np.argsort(norms), norms.mean()
     # Summation by parts: differences of norms instead of differences of binomials.
     gaps = -np.diff(norms[order] - centre, append=0.0)
     rows = np.ascontiguousarray(weights.reshape(-1, len(norms)), np.float64)
@@ -193,14 +167,8 @@ def _rank_sums(weights: Array, order: NDArray[np.intp], gaps: Array) -> Array:
 def hill_estimates(values: Array) -> Array:
     """Hill's tail index at every number of upper order statistics, for a plot against it.
 
-    alpha_k = k / sum_{i<=k} log(x_(i) / x_(k+1)), x_(1) the largest value (Hill 1975).
-
-    Args:
-        values: Shape (n,).
-
-    Returns:
-        alpha_k for k = 1 ... n - 1, shape (n - 1,); infinite where the largest values are equal.
-        Empty where a value is not positive.
+    alpha_k = k / sum_{i<=k} log(x_(i) / x_(k+1)), x_(1) the largest of n values (Hill 1975), for
+    k = 1 ... n - 1; infinite where the largest values are equal. Empty if one is not positive.
     """
     if len(values) < 2 or values.min() <= 0:
         return np.empty(0)
@@ -216,10 +184,8 @@ def hill_tail_index(values: Array) -> float:
 
     The rule keeps the upper tail alone (3 % of 1000 trials) while k still grows with n, which
     consistency needs. The standard error is about alpha / sqrt(k). The estimator is not invariant
-    under a shift: norms far from zero in units of their spread give a large index.
-
-    Returns:
-        NaN with fewer than 25 values (k below 5) or a value that is not positive.
+    under a shift: norms far from zero in units of their spread give a large index. NaN with fewer
+    than 25 values (k below 5) or one that is not positive.
     """
     k, estimates = math.isqrt(len(values)), hill_estimates(values)
     index = estimates[k - 1] if k >= MINIMUM_TAIL and len(estimates) else math.nan

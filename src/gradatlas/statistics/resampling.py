@@ -19,8 +19,8 @@ Array = NDArray[np.float64]
 #: all 1 give the estimate, whole numbers a resample, a single 0 a jackknife value.
 WeightedStatistic = Callable[[Array], Array]
 
-#: A statistic and the cluster of each trial, shape (T,): what every interval and test is made from.
-ClusteredStatistic = tuple[WeightedStatistic, NDArray[np.integer]]
+#: Number of the cluster of each trial, shape (T,): those of equal numbers are drawn together.
+Clusters = NDArray[np.integer]
 
 #: From means of the trials, shape (m, ...), and how many count, shape (...), to k statistics.
 StatisticOfMeans = Callable[[Array, Array], Array]
@@ -57,14 +57,11 @@ def independent_draws(settings: TrialSettings, trials: NDArray[np.int64]) -> NDA
     return trials if settings.sample_sets is None else trials % settings.sample_sets
 
 
-def number_clusters(clusters: NDArray[np.integer]) -> tuple[int, NDArray[np.intp]]:
+def number_clusters(clusters: Clusters) -> tuple[int, NDArray[np.intp]]:
     """Number the independent draws, neighbours grouped where there are more than 2000.
 
     Groups of independent draws are independent too. Without them time would grow as the square of
     the number of trials, for jackknife values and resamples that tell no more.
-
-    Args:
-        clusters: Cluster of each trial, shape (T,).
 
     Returns:
         The number of groups and the group of each trial, from 0, shape (T,).
@@ -75,19 +72,14 @@ def number_clusters(clusters: NDArray[np.integer]) -> tuple[int, NDArray[np.intp
 
 
 def of_means(
-    statistic: StatisticOfMeans, values: Array, clusters: NDArray[np.integer]
-) -> ClusteredStatistic:
-    """A statistic of means, summed over trials that are resampled together.
+    statistic: StatisticOfMeans, values: Array, clusters: Clusters
+) -> tuple[WeightedStatistic, Clusters]:
+    """A statistic of the means of values, shape (m, T), summed over each group of clusters.
 
     However many trials there are, a resample then costs no more than one of 2000.
 
-    Args:
-        statistic: All statistics at once.
-        values: What the means are of, shape (m, T).
-        clusters: Cluster of each trial, shape (T,).
-
     Returns:
-        A statistic of weighted groups of trials, and the numbers of the groups.
+        A statistic of weighted groups, and the numbers of the groups in place of the clusters.
     """
     count, group = number_clusters(clusters)
     trials = np.bincount(group, minlength=count).astype(np.float64)
@@ -100,21 +92,15 @@ def of_means(
     return of_groups, np.arange(count)
 
 
-def log_means(values: Array, clusters: NDArray[np.integer]) -> ClusteredStatistic:
-    """Logarithms of the means of positive values, shape (B, T), as ``of_means`` returns them."""
+def log_means(values: Array, clusters: Clusters) -> tuple[WeightedStatistic, Clusters]:
+    """Logarithms of the means of positive values, shape (B, T)."""
     return of_means(lambda means, _: np.log(means), values, clusters)
 
 
-def log_means_and_spreads(values: Array, clusters: NDArray[np.integer]) -> ClusteredStatistic:
-    """Logarithms of mean and relative standard deviation, as ``of_means`` returns a statistic.
+def log_means_and_spreads(values: Array, clusters: Clusters) -> tuple[WeightedStatistic, Clusters]:
+    """Logarithms of means and relative standard deviations of positive values, shape (B, T).
 
-    Args:
-        values: Shape (B, T), positive.
-        clusters: Cluster of each trial, shape (T,).
-
-    Returns:
-        The statistic's values have shape (2, B, ...), the spreads second: minus infinity without
-        spread.
+    The statistic has the shape (2, B, ...); minus infinity where there is no spread.
     """
     centres = values.mean(axis=1)
     deviations = values - centres[:, None]
@@ -129,23 +115,14 @@ def log_means_and_spreads(values: Array, clusters: NDArray[np.integer]) -> Clust
     return of_means(statistic, np.concatenate([deviations, np.square(deviations)]), clusters)
 
 
-def bootstrap(
-    statistic: WeightedStatistic, clusters: NDArray[np.integer], resampling: Bootstrap
-) -> Array:
+def bootstrap(statistic: WeightedStatistic, clusters: Clusters, resampling: Bootstrap) -> Array:
     """Bias-corrected and accelerated bootstrap intervals (Efron 1987; SciPy's implementation).
 
-    Trials are resampled by clusters that are independent of each other: single trials, or all
-    trials of one sample set together. Statistics of several batch sizes that are computed from the
-    same weights are paired.
-
-    Args:
-        statistic: k statistics at once.
-        clusters: Cluster of each trial, shape (T,); equal numbers are resampled together.
-        resampling: Number of resamples, level and seed.
+    Statistics of several batch sizes that are computed from the same weights are paired.
 
     Returns:
-        Estimates, lower and upper ends, shape (3, k). The ends are NaN where a statistic has no
-        spread, and with fewer than 20 clusters, as the intervals would be far too narrow.
+        Estimates, lower and upper ends of the k statistics, shape (3, k). The ends are NaN where
+        there is no spread, and with fewer than 20 clusters, as intervals would be far too narrow.
     """
     count, cluster_of_trial = number_clusters(clusters)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -157,7 +134,7 @@ def bootstrap(
 
 
 def studentised_bootstrap(
-    statistic: WeightedStatistic, clusters: NDArray[np.integer], resampling: Bootstrap
+    statistic: WeightedStatistic, clusters: Clusters, resampling: Bootstrap
 ) -> Array:
     """Symmetric studentised bootstrap intervals (Hall 1988, Annals of Statistics 16, 927).
 
@@ -166,12 +143,8 @@ def studentised_bootstrap(
 
     Args:
         statistic: k statistics and their k standard errors, shape (2 k, ...).
-        clusters: As for ``bootstrap``.
-        resampling: Number of resamples, level and seed.
-
-    Returns:
-        As ``bootstrap``; the ends are NaN also where a resample has no statistic or no standard
-        error.
+        clusters: As for ``bootstrap``, as is what is returned.
+        resampling: As for ``bootstrap``.
     """
     count, cluster_of_trial = number_clusters(clusters)
     estimate, error = np.split(np.asarray(statistic(np.ones(len(clusters)))), 2)
@@ -199,11 +172,7 @@ def _resample(
     resampling: Bootstrap,
     method: Literal["BCa", "percentile"],
 ) -> tuple[Array, Array, Array]:
-    """SciPy's bootstrap of clusters instead of observations.
-
-    Returns:
-        Lower and upper ends, each shape (k,), and all resamples' statistics, shape (k, resamples).
-    """
+    """SciPy's bootstrap of clusters instead of observations: low, high, all (k, resamples)."""
 
     def of_resample(index: NDArray[np.intp], axis: int = -1) -> Array:
         del axis  # SciPy always asks for the last one
@@ -263,14 +232,10 @@ class Jackknife:
         return self._covariance(np.eye(len(self.estimate)))
 
     def above(self, contrasts: Array, bound: Array | float = 0.0) -> Array:
-        """One-sided p-values of "the contrast is above the bound", Student's t.
+        """One-sided p-values of "the contrast is above the bound", Student's t, shape (c,).
 
-        Args:
-            contrasts: Weights of the estimates, shape (c, k).
-            bound: What the contrasts are compared with, one for all or shape (c,).
-
-        Returns:
-            Shape (c,); 1, no evidence, where there are fewer than 20 clusters.
+        Contrasts are weights of the estimates, shape (c, k). The p-values are 1, no evidence, with
+        fewer than 20 clusters.
         """
         if self.clusters < MINIMUM_CLUSTERS:
             return np.ones(len(contrasts))
@@ -284,14 +249,10 @@ class Jackknife:
         return np.where(np.isnan(p_values), 1.0, p_values)
 
     def vanish(self, contrasts: Array) -> float:
-        """P-value of "all contrasts are 0" (Hotelling 1931).
+        """P-value of "all contrasts are 0" (Hotelling 1931), linearly independent, shape (c, k).
 
-        Args:
-            contrasts: Linearly independent weights of the estimates, shape (c, k).
-
-        Returns:
-            NaN without contrasts, with too few clusters for an F distribution, or with contrasts
-            that do not vary.
+        NaN without contrasts, with too few clusters for an F distribution, or with contrasts that
+        do not vary.
         """
         count, clusters = len(contrasts), self.clusters
         if count == 0:
@@ -311,12 +272,8 @@ class Jackknife:
         these columns alone had been given, or is less: the test rejects a true hypothesis no more
         often than its level, and as often where the cone binds (Cox and Shi 2023, Review of
         Economic Studies 90, 201). With columns that are always used it is Hotelling's test.
-
-        Args:
-            columns: Shape (k, c), any number of them.
-
-        Returns:
-            1 where the estimates are such a combination; NaN as for ``vanish``.
+        1 where the estimates are such a combination of the columns, shape (k, c); NaN as for
+        ``vanish``.
         """
         size, covariance = len(self.estimate), self.covariance
         # In units of their standard errors: estimates may differ by orders of magnitude.
@@ -338,13 +295,8 @@ class Jackknife:
         return np.asarray(influence @ influence.T / (self.clusters * (self.clusters - 1)))
 
 
-def jackknife(statistic: WeightedStatistic, clusters: NDArray[np.integer]) -> Jackknife:
-    """Leave out one independent draw, or group of them, at a time.
-
-    Args:
-        statistic: All k statistics at once, paired where several batch sizes are among them.
-        clusters: Cluster of each trial, shape (T,); equal numbers are left out together.
-    """
+def jackknife(statistic: WeightedStatistic, clusters: Clusters) -> Jackknife:
+    """Leave out one cluster, or group of them, at a time."""
     count, cluster_of_trial = number_clusters(clusters)
     step = _weightings_at_a_time(len(clusters))
     values = []
@@ -363,13 +315,6 @@ def slope_contrast(x: Array) -> Array:
 
 
 def residual_contrasts(design: Array) -> Array:
-    """Orthonormal contrasts that vanish where values lie on the columns of a design.
-
-    Args:
-        design: Shape (B, p), full rank.
-
-    Returns:
-        Shape (B - p, B).
-    """
+    """Orthonormal contrasts that vanish where values lie on the columns of a full-rank design."""
     complete, _ = np.linalg.qr(design, mode="complete")
     return np.asarray(complete[:, design.shape[1] :].T)
