@@ -12,8 +12,8 @@ from scipy import stats
 
 from gradatlas.core.errors import InputError
 from gradatlas.statistics.batch_size import describe_batch_size
-from gradatlas.statistics.description import read_description
 from gradatlas.statistics.moments import moments_of, standardised_moment
+from gradatlas.statistics.tables import read_description
 from tests.statistics.synthetic import SAMPLES, TRAINING_SAMPLES, draw, write_shards
 
 Array = NDArray[np.float64]
@@ -66,7 +66,7 @@ def test_columns_are_those_of_plain_arrays(tmp_path: Path) -> None:
         "l_skewness": stats.lmoment(norm)[2],
         "l_kurtosis": stats.lmoment(norm)[3],
         "cosine_to_largest_batch": np.mean((S * L).sum(axis=1) / norm / np.linalg.norm(L, axis=1)),
-        "cancellation": 1 / 4,
+        "coherence": 1 / 4,
         "gradient_diversity": 1.5,
         "mean_step_norm": np.mean(norm / 4),
         "mean_root_sum_of_squares": np.mean(norm * np.sqrt(1.5)),
@@ -119,7 +119,7 @@ def test_blocks_and_shards_do_not_change_the_result(
     values, _, _ = describe(tmp_path, write_shards(tmp_path, gradient, batch_size=8))
     for path in tmp_path.glob("sgd-*.h5"):
         path.unlink()
-    monkeypatch.setattr("gradatlas.statistics.scan._BLOCK_BYTES", 12 * 3 * 7 * 4)
+    monkeypatch.setattr("gradatlas.statistics.batch_size._BLOCK_BYTES", 12 * 3 * 7 * 4)
     shards = write_shards(tmp_path, gradient, batch_size=8, shards=7)
     in_blocks, _, _ = describe(tmp_path, shards)
     for column in values.keys() - {"effective_rank"}:  # pairs of trials within blocks only

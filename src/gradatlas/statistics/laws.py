@@ -16,11 +16,11 @@ from gradatlas.statistics.resampling import (
     jackknife,
     log_means,
     of_means,
-    residual_contrasts,
+    power_law_p_value,
 )
 
 Array = NDArray[np.float64]
-Predictor = Callable[[Array], Array]
+Curve = Callable[[Array], Array]
 
 # Fewer batch sizes leave nothing to compare laws of two parameters by when one is left out.
 MINIMUM_BATCH_SIZES = 5
@@ -42,28 +42,21 @@ class Law:
     Attributes:
         name: Name in the tables.
         formula: What it says.
-        columns: From batch sizes, shape (B,), to curves whose combinations without a negative
-            coefficient are the law, shape (B, c); None for the power law, which is a straight line
-            of the logarithms.
+        columns: From batch sizes to curves whose combinations without a negative coefficient are
+            the law, shape (B, c); None for the power law, a straight line of the logarithms.
     """
 
     name: str
     formula: str
-    columns: Callable[[Array], Array] | None
+    columns: Curve | None
 
-    def fit(self, batch_sizes: Array, squared_norms: Array) -> tuple[Predictor, int]:
-        """Fit by least squares of the logarithms.
+    def fit(self, batch_sizes: Array, squared_norms: Array) -> tuple[Curve, int]:
+        """Fit mean squared norms by least squares of the logarithms.
 
-        Coefficients are not negative; least squares of relative errors, which is convex, chooses
-        the terms and where to start.
-
-        Args:
-            batch_sizes: Shape (B,).
-            squared_norms: Mean squared norm at each, positive, shape (B,).
+        Least squares of relative errors, which is convex, chooses the terms and where to start.
 
         Returns:
-            The fitted curve, and the number of its free parameters: for the relaxation law the
-            terms with a positive weight.
+            The fitted curve, and the number of its free parameters: terms with a positive weight.
         """
         columns = self.columns
         if columns is None:
@@ -81,25 +74,14 @@ class Law:
 
 
 def laws(samples: int) -> tuple[Law, ...]:
-    """The laws that are compared.
-
-    Args:
-        samples: Samples of one trial.
-    """
+    """The laws that are compared, for trials of so many samples."""
+    relaxation = "|S|^2 = sum of a ((1 - e^-x) / x)^2 + b (1 - e^-2x) / 2x, x = lr lambda N / B"
     return (
         Law("constant", "|S|^2 = a", lambda b: np.ones((len(b), 1))),
         Law("square root", "|S|^2 = b B", lambda b: b[:, None]),
-        Law(
-            "linear squared norm",
-            "|S|^2 = a + b B",
-            lambda b: np.stack([np.ones(len(b)), b], axis=1),
-        ),
+        Law("linear squared norm", "|S|^2 = a + b B", lambda b: np.vander(b, 2, increasing=True)),
         Law("power", "|S| = c B^p", None),
-        Law(
-            "relaxation",
-            "|S|^2 = sum of a ((1 - e^-x) / x)^2 + b (1 - e^-2x) / 2x, x = lr lambda N / B",
-            lambda b: relaxation_basis(b, samples),
-        ),
+        Law("relaxation", relaxation, lambda b: relaxation_basis(b, samples)),
     )
 
 
@@ -109,14 +91,7 @@ def relaxation_basis(batch_sizes: Array, samples: int) -> Array:
     Gradient descent on a quadratic with x = lr lambda N / B gives, for mean gradient G and noise
     sigma per sample in the direction of curvature lambda,
     |S|^2 = N^2 G^2 ((1 - e^-x) / x)^2 + N sigma^2 (1 - e^-2x) / (2 x).
-    Columns are the two factors, on a logarithmic grid of lr lambda N.
-
-    Args:
-        batch_sizes: Shape (B,).
-        samples: N, samples of one trial.
-
-    Returns:
-        Shape (B, 2 * 500), values in (0, 1].
+    Columns are the two factors, on a logarithmic grid of lr lambda N, shape (B, 2 * 500).
     """
     low, high = _RELAXATION_RANGE
     curvature = samples * np.geomspace(low / samples, high, _RELAXATION_TERMS)
@@ -142,14 +117,10 @@ def left_out_errors(law: Law, batch_sizes: Array, squared_norms: Array) -> Array
 
 
 def corrected_information_criterion(residuals: Array, parameters: int) -> float:
-    """AICc of Gaussian residuals of unknown variance (Hurvich and Tsai 1989); lower is better.
+    """AICc of n Gaussian residuals of unknown variance (Hurvich and Tsai 1989); lower is better.
 
-    Args:
-        residuals: Shape (n,).
-        parameters: Free parameters k, the variance among them.
-
-    Returns:
-        n log(RSS / n) + 2 k + 2 k (k + 1) / (n - k - 1); NaN where n - k - 1 is not positive.
+    n log(RSS / n) + 2 k + 2 k (k + 1) / (n - k - 1) with k free parameters, the variance among
+    them; NaN where n - k - 1 is not positive.
     """
     n, squares = len(residuals), float(np.square(residuals).sum())
     if n - parameters - 1 <= 0 or squares == 0:
@@ -162,13 +133,10 @@ def compare_laws(trials: Sequence[PairedTrials]) -> pd.DataFrame:
     """Fit every law to the root of the mean squared norm, where weights move.
 
     Returns:
-        One row per protocol, epoch and law: ``parameters``, ``largest_error`` (largest relative
-        error of the fitted norm), ``left_out_error`` (root mean square of the relative errors
-        where each batch size is predicted from all others), ``largest_left_out_error``,
-        ``interpolation_error`` (the largest of them without the smallest and the largest batch
-        size), ``information_criterion`` (AICc of the logarithms) and ``lack_of_fit_p_value``
-        (Hotelling's test, NaN with too few trials). Protocols with fewer than 5 batch sizes are
-        left out.
+        One row per protocol, epoch and law; protocols with fewer than 5 batch sizes are left out.
+        Errors are relative, ``left_out_error`` their root mean square where each batch size is
+        predicted from all others, ``interpolation_error`` the largest of these without the smallest
+        and the largest batch size, ``lack_of_fit_p_value`` that of Hotelling's test.
     """
     columns = [
         *("protocol", "epoch", "law", "formula", "parameters", "largest_error"),
@@ -212,16 +180,15 @@ def _lack_of_fit(paired: PairedTrials, law: Law) -> float:
     if law.columns is not None:
         means = jackknife(*of_means(lambda means, _: means, squares, paired.clusters))
         return means.combine(law.columns(sizes))
-    design = np.stack([np.ones(len(sizes)), np.log(sizes)], axis=1)
-    return jackknife(*log_means(squares, paired.clusters)).vanish(residual_contrasts(design))
+    return power_law_p_value(jackknife(*log_means(squares, paired.clusters)), sizes)
 
 
 def law_curves(trials: Sequence[PairedTrials]) -> pd.DataFrame:
     """Every law of ``compare_laws``, fitted to all batch sizes, as a curve.
 
     Returns:
-        Rows of protocol, epoch, law, batch_size (measured ones and points in between), fitted_norm,
-        root_mean_square_norm and relative_error of the fit, both NaN in between.
+        A row per protocol, epoch, law and point: the measured batch sizes and more in between,
+        where there is no measured norm and no error.
     """
     columns = [
         *("protocol", "epoch", "law", "batch_size", "fitted_norm"),
@@ -247,12 +214,7 @@ def _curve(paired: PairedTrials, law: Law) -> Array:
 
 
 def local_exponents(trials: Sequence[PairedTrials], resampling: Bootstrap) -> pd.DataFrame:
-    """Exponent of the mean norm between neighbouring batch sizes, with paired intervals.
-
-    Returns:
-        One row per protocol, epoch and pair: batch_size, next_batch_size, exponent, exponent_low,
-        exponent_high.
-    """
+    """Exponent of the mean norm between neighbouring batch sizes, with paired intervals."""
     rows: list[tuple[object, ...]] = []
     for paired in trials:
         if len(paired.batch_sizes) > 1 and len(paired.trials) > 1:

@@ -21,7 +21,7 @@ Ends = tuple[float, float, float]  # estimate, low and high end of its interval
 
 
 def signal_to_noise(squared_norm: Array, product: Array, expected_product: float) -> Array:
-    """|mean|^2 / tr Sigma of the trials' tensors.
+    """|mean|^2 / tr Sigma of the trials' tensors, negative if the estimate of |mean|^2 is.
 
     Both parts are U-statistics at unit weights: |mean|^2 is the average of the scalar products of
     different trials, tr Sigma the average squared norm less that. Other weights enter |mean|^2
@@ -33,9 +33,6 @@ def signal_to_noise(squared_norm: Array, product: Array, expected_product: float
         squared_norm: Weighted mean of |S_i|^2, any shape.
         product: Weighted mean of the average scalar product of S_i with the other trials.
         expected_product: The same at unit weights.
-
-    Returns:
-        Shape of the means; negative if the estimate of |mean|^2 is.
     """
     squared_mean = 2 * product - expected_product
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -85,15 +82,7 @@ def two_batch_parts(batch_size: int, samples: int, training_samples: int) -> Arr
 
 
 def two_batch_signal(means: Array, parts: Array) -> Array:
-    """|G|^2 / tr Sigma from two batch sizes, both parts unbiased at unit weights.
-
-    Args:
-        means: Of sum_t |g_t|^2 and of |S|^2 over the trials, shape (2, ...).
-        parts: Coefficients from ``two_batch_parts``, shape (2, 2).
-
-    Returns:
-        Shape (...,).
-    """
+    """|G|^2 / tr Sigma, both parts unbiased, from the means of sum_t |g_t|^2 and of |S|^2."""
     squared_gradient, variance = np.tensordot(np.linalg.inv(parts), means, 1)
     return np.asarray(squared_gradient / variance)
 
@@ -101,9 +90,8 @@ def two_batch_signal(means: Array, parts: Array) -> Array:
 def noise_scales(trials: Sequence[PairedTrials], resampling: Bootstrap) -> pd.DataFrame:
     """Noise scale of single samples, at every checkpoint with fixed weights.
 
-    Returns:
-        One row per protocol, epoch and estimator: ``trial covariance`` (from the tensors, small
-        and large batch both a whole trial) and ``two batch sizes`` for each batch size below it.
+    By ``trial covariance``, from the tensors, small and large batch both a whole trial, and by
+    ``two batch sizes`` for each batch size below it.
     """
     rows = [
         (*paired.key, estimator, small, paired.settings.samples_per_trial, *ends)

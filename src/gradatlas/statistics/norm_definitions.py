@@ -14,7 +14,7 @@ from gradatlas.statistics.resampling import (
     jackknife,
     log_means,
     log_means_and_spreads,
-    residual_contrasts,
+    power_law_p_value,
     slope_contrast,
 )
 
@@ -63,13 +63,8 @@ NORM_DEFINITIONS = (
 
 
 def square_root_deviations(batch_sizes: NDArray[np.integer]) -> tuple[Array, Array]:
-    """What turns log means into deviations from the fitted square-root law.
-
-    Returns:
-        Contrasts, shape (B, B), and what to subtract from their values, shape (B,).
-    """
-    count = len(batch_sizes)
-    centring = np.eye(count) - 1 / count
+    """Contrasts of log means, (B, B), and what less, (B,), they deviate from a square-root law."""
+    centring = np.eye(len(batch_sizes)) - 1 / len(batch_sizes)
     return centring, centring @ (0.5 * np.log(batch_sizes))
 
 
@@ -79,13 +74,11 @@ def compare_definitions(trials: Sequence[PairedTrials], resampling: Bootstrap) -
     Protocols whose trials share sample sets are left out: they have too few independent draws.
 
     Returns:
-        One row per protocol, epoch and definition: ``exponent`` (log-log slope of the mean against
-        B) with interval, ``half_p_value`` (two-sided test of exponent 1/2), ``lack_of_fit_p_value``
-        (Hotelling's test of the power law), ``square_root_deviation`` (largest deviation of a mean
-        from the fitted square-root law, relative), ``monotone`` (every batch size's mean lies
-        above that of the next smaller one), ``smallest_step`` (smallest ratio of neighbouring
-        means), ``spread_exponent`` (log-log slope of the relative standard deviation) with
-        interval, and whether the square-root law holds within 10 % and the spread grows.
+        One row per protocol, epoch and definition. Exponents are log-log slopes against B, of the
+        mean and of the relative standard deviation; ``half_p_value`` is that of a two-sided test of
+        exponent 1/2, ``lack_of_fit_p_value`` of the power law; ``square_root_deviation`` the
+        largest relative deviation of a mean from the fitted square-root law, ``smallest_step`` the
+        smallest ratio of neighbouring means.
     """
     rows = [
         (
@@ -112,9 +105,7 @@ def _compare(
     paired: PairedTrials, definition: NormDefinition, resampling: Bootstrap
 ) -> tuple[float | bool, ...]:
     """The columns of one definition behind its formula."""
-    values, logarithms = definition.values(paired), np.log(paired.batch_sizes)
-    slope = slope_contrast(logarithms)
-
+    values, slope = definition.values(paired), slope_contrast(np.log(paired.batch_sizes))
     statistic, clusters = log_means_and_spreads(values, paired.clusters)
     found = bootstrap(lambda w: np.tensordot(statistic(w), slope, (1, 0)), clusters, resampling)
     exponent, spread_exponent = found.T.tolist()  # each with the ends of its interval
@@ -122,13 +113,12 @@ def _compare(
     against_half = 2 * means.above(np.stack([slope, -slope]), np.array([0.5, -0.5])).min()
     _, law = square_root_deviations(paired.batch_sizes)
     deviation = np.abs(means.estimate - means.estimate.mean() - law).max()
-    design = np.stack([np.ones(len(logarithms)), logarithms], axis=1)
     steps = np.diff(means.estimate)
     flat = np.abs(steps).max() < _ROUNDING  # as |S| where weights stay
     return (
         *exponent,
         np.nan if np.isnan(exponent[1]) else min(1.0, against_half),
-        np.nan if flat else means.vanish(residual_contrasts(design)),
+        np.nan if flat else power_law_p_value(means, paired.batch_sizes),
         float(np.expm1(deviation)),
         bool((steps > _ROUNDING).all()),
         float(np.exp(steps.min())),

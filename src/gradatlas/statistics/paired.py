@@ -63,10 +63,7 @@ class PairedTrials:
 
 
 def read_paired(paths: Sequence[Path]) -> list[PairedTrials]:
-    """Read the scalars of all batch sizes, by ascending protocol and epoch.
-
-    Args:
-        paths: HDF5 files of ``gradatlas.statistics.batch_size.describe_batch_size``.
+    """Read files of maps, those of one protocol and epoch together, by ascending epoch.
 
     Raises:
         InputError: Batch sizes of one protocol and epoch do not have the same trials.

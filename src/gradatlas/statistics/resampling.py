@@ -314,6 +314,13 @@ def slope_contrast(x: Array) -> Array:
     return np.asarray(centred / np.square(centred).sum())
 
 
+def power_law_p_value(means: Jackknife, batch_sizes: NDArray[np.integer] | Array) -> float:
+    """P-value of "log means lie on a straight line against log B", by Hotelling's test."""
+    logarithms = np.log(batch_sizes)
+    design = np.stack([np.ones(len(logarithms)), logarithms], axis=1)
+    return means.vanish(residual_contrasts(design))
+
+
 def residual_contrasts(design: Array) -> Array:
     """Orthonormal contrasts that vanish where values lie on the columns of a full-rank design."""
     complete, _ = np.linalg.qr(design, mode="complete")

@@ -53,13 +53,9 @@ class VarianceSources:
 
 
 def analyse_variance(norms: Array, sets: NDArray[np.integer]) -> VarianceSources:
-    """Split the variance of the norm into samples and order.
+    """Split the variance of the norm into samples and order; needs 2 sets, one of 2 trials.
 
     With unequal numbers of orders their effective number replaces them (Searle 1971).
-
-    Args:
-        norms: Norm of each trial, shape (T,).
-        sets: Sample set of each trial, shape (T,); at least 2 sets, one with 2 trials or more.
     """
     _, index, counts = np.unique(sets, return_inverse=True, return_counts=True)
     means = np.bincount(index, norms) / counts
@@ -82,12 +78,7 @@ def is_split(paired: PairedTrials) -> bool:
 
 
 def split_variance(trials: Sequence[PairedTrials], confidence: float) -> pd.DataFrame:
-    """Samples or order, at every batch size of the protocols whose trials share sample sets.
-
-    Returns:
-        One row per protocol, epoch and batch size: sample_sets, orders, variance_between_sets,
-        variance_within_sets, sample_share with its interval, and order_share.
-    """
+    """Samples or order, at every batch size of the protocols whose trials share sample sets."""
     rows = []
     for paired in filter(is_split, trials):
         for batch_size, norms in zip(paired.batch_sizes.tolist(), paired.norm, strict=True):
