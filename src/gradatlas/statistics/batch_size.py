@@ -13,16 +13,8 @@ from gradatlas.archive.read import Selection, open_shards
 from gradatlas.core.errors import InputError
 from gradatlas.core.settings import TrialSettings
 from gradatlas.statistics import moments as central
-from gradatlas.statistics import noise_scale
+from gradatlas.statistics import noise_scale, norms
 from gradatlas.statistics.moments import Moments, merge, moments_of
-from gradatlas.statistics.norms import (
-    MINIMUM_TAIL,
-    hill_estimates,
-    hill_tail_index,
-    shape_intervals,
-    shape_statistics,
-    weighted_l_ratios,
-)
 from gradatlas.statistics.resampling import (
     MINIMUM_CLUSTERS,
     Bootstrap,
@@ -43,7 +35,7 @@ _MINIMUM_TRIALS = {
     **dict.fromkeys(("skewness", "l_skewness", "weight_skewness_median"), 3),
     **dict.fromkeys(("excess_kurtosis", "l_kurtosis", "weight_excess_kurtosis_median"), 4),
     "effective_rank": 4,
-    "hill_tail_index": MINIMUM_TAIL**2,
+    "hill_tail_index": norms.MINIMUM_TAIL**2,
 }
 
 _SHARED_SETS = "trials share sample sets, so they are not independent draws"
@@ -84,8 +76,8 @@ def describe_batch_size(
 
     Args:
         shards: All shards of the batch size.
-        largest_batch_shards: All shards of the largest batch size of the same protocol and epoch,
-            for the cosine; they may be the same shards.
+        largest_batch_shards: Those of the largest batch size of the same protocol and epoch, for
+            the cosine; they may be the same.
         row: JSON file to write: one row of the table of statistics, and why numbers are missing.
         maps: HDF5 file to write: statistics of each weight, and the scalars of each trial.
         max_order: Highest order of the moments.
@@ -100,13 +92,15 @@ def describe_batch_size(
     _check_pair(selection, reference)
     summary = summarise_tensors(selection, reference, max_order)
     weights = weight_maps(summary.moments)
-    trials = _trial_columns(selection, summary)
+    trials = {"norm": summary.norm, **selection.scalars, "cosine_to_largest_batch": summary.cosine}
+    if _noise_scale_obstacle(selection.settings) is None:
+        trials["product_with_others"] = _products_with_others(selection, summary)
     # Resamples depend on what is described, never on the order of jobs.
     protocol = zlib.crc32(selection.protocol.encode())
     own_seed = (seed, protocol, selection.epoch, selection.batch_size)
     resampling = Bootstrap(resamples, confidence, own_seed)
     write_description(row, _describe(selection, summary, weights, trials, resampling))
-    write_maps(maps, selection, weights, trials, hill_estimates(summary.norm[summary.finite]))
+    write_maps(maps, selection, weights, trials, norms.hill_estimates(summary.norm[summary.finite]))
 
 
 def _check_pair(selection: Selection, reference: Selection) -> None:
@@ -131,7 +125,7 @@ def summarise_tensors(selection: Selection, reference: Selection, order: int) ->
     same = selection.batch_size == reference.batch_size
     others = None if same else reference.blocks(_BLOCK_BYTES)
     total = moments_of(np.empty((0, *selection.shape)), order)
-    norms, cosines, traces = [], [], []
+    lengths, cosines, traces = [], [], []
     start = 0
     for block in selection.blocks(_BLOCK_BYTES):
         tensors = block.reshape(len(block), -1)  # (t, element)
@@ -139,13 +133,13 @@ def summarise_tensors(selection: Selection, reference: Selection, order: int) ->
         usable[start : start + len(block)] &= np.isfinite(norm)
         finite = usable[start : start + len(block)]
         start += len(block)
-        norms.append(norm)
+        lengths.append(norm)
         if others is not None:
             cosines.append(_cosines(tensors, norm, next(others).reshape(tensors.shape)))
         used = tensors if finite.all() else tensors[finite]
         total = merge(total, moments_of(used.reshape(len(used), *selection.shape), order))
         traces.append(central.squared_covariance_trace(used))
-    norm = np.concatenate(norms)
+    norm = np.concatenate(lengths)
     cosine = np.where(norm > 0, 1.0, np.nan) if same else np.concatenate(cosines)
     return TensorSummary(usable, total, norm, cosine, central.weighted_mean(traces)[0])
 
@@ -185,14 +179,6 @@ def _higher_moments(moments: Moments) -> dict[str, Array]:
     """Standardised moments from the fifth on, ``moment_5``, ``moment_6`` ..."""
     orders = range(5, moments.order + 1)
     return {f"moment_{order}": central.standardised_moment(moments, order) for order in orders}
-
-
-def _trial_columns(selection: Selection, summary: TensorSummary) -> dict[str, Array]:
-    cosine = {"cosine_to_largest_batch": summary.cosine}
-    columns = {"norm": summary.norm, **selection.scalars, **cosine}
-    if _noise_scale_obstacle(selection.settings) is None:
-        columns["product_with_others"] = _products_with_others(selection, summary)
-    return columns
 
 
 def _products_with_others(selection: Selection, summary: TensorSummary) -> Array:
@@ -300,24 +286,24 @@ def _interval_columns(
     resampling: Bootstrap,
 ) -> dict[str, float]:
     """Statistics with intervals, all from the same resamples."""
-    norms = trials["norm"]
+    norm = trials["norm"]
     with np.errstate(divide="ignore", invalid="ignore"):
-        coherence = norms / trials["path_length"]
-    products = trials.get("product_with_others", np.full_like(norms, np.nan))
+        coherence = norm / trials["path_length"]
+    products = trials.get("product_with_others", np.full_like(norm, np.nan))
 
     def statistic(weights: Array) -> Array:
         n = weights.sum(axis=-1)
-        squared_norm, product = weights @ norms**2 / n, weights @ products / n
+        squared_norm, product = weights @ norm**2 / n, weights @ products / n
         means = [
             _known_mean(weights, trials["cosine_to_largest_batch"]),
             _known_mean(weights, coherence),
             noise_scale.signal_to_noise(squared_norm, product, float(products.mean())),
         ]
-        parts = shape_statistics(weights, norms)[:3], weighted_l_ratios(weights, norms), means
-        return np.concatenate(parts)
+        spread = norms.shape_statistics(weights, norm)[:3]
+        return np.concatenate([spread, norms.weighted_l_ratios(weights, norm), means])
 
     *found, signal = bootstrap(statistic, clusters, resampling).T.tolist()  # (k, 3)
-    shape = shape_intervals(norms, clusters, resampling).T.tolist()
+    shape = norms.shape_intervals(norm, clusters, resampling).T.tolist()
     ends = [*found[:3], *shape, *found[3:], _noise_scale(settings, signal)]
     names = [
         *("mean_norm", "std_norm", "relative_std", "skewness", "excess_kurtosis"),
@@ -344,12 +330,12 @@ def _noise_scale(settings: TrialSettings, signal: Sequence[float]) -> Sequence[f
     return noise_scale.reciprocal_interval(*(value / factor for value in signal))
 
 
-def _norm_columns(norms: Array, order: int) -> dict[str, float]:
+def _norm_columns(norm: Array, order: int) -> dict[str, float]:
     """Statistics of the norms that have no interval."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        higher = _higher_moments(moments_of(norms, order))
+        higher = _higher_moments(moments_of(norm, order))
     found = {name: float(value) for name, value in higher.items()}
-    return {**found, "hill_tail_index": hill_tail_index(norms)}
+    return {**found, "hill_tail_index": norms.hill_tail_index(norm)}
 
 
 def _covariance_columns(settings: TrialSettings, summary: TensorSummary) -> dict[str, float]:

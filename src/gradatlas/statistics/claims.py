@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from gradatlas.core.files import replace_file
-from gradatlas.statistics.laws import compare_laws, law_curves, local_exponents
+from gradatlas.statistics.laws import compare_laws, local_exponents
 from gradatlas.statistics.noise_scale import noise_scales
 from gradatlas.statistics.norm_definitions import (
     LAW_MARGIN,
@@ -29,7 +29,7 @@ from gradatlas.statistics.resampling import (
     bootstrap,
     jackknife,
     log_means,
-    log_means_and_spreads,
+    log_spreads,
     of_means,
     slope_contrast,
 )
@@ -110,20 +110,18 @@ def compare_batch_sizes(
     """Compare all batch sizes of all protocols and epochs.
 
     Args:
-        maps: HDF5 files of ``gradatlas.statistics.batch_size.describe_batch_size``.
+        maps: The maps of all batch sizes.
         files: CSV files to write: scaling, law_curves, local_exponents, norm_definitions,
             variance_sources, noise_scale, claims, notes; and claims_page, Markdown.
         resamples: Bootstrap resamples of each interval.
         confidence: Confidence level of intervals and verdicts.
         seed: The experiment's seed.
-
-    Raises:
-        InputError: Batch sizes of one protocol and epoch do not have the same trials.
     """
     trials = read_paired(maps)
     resampling = Bootstrap(resamples, confidence, (seed, zlib.crc32(b"comparison")))
+    scaling, curves = compare_laws(trials)
     tables = {
-        "scaling": compare_laws(trials),
+        "scaling": scaling,
         "local_exponents": local_exponents(trials, resampling),
         "norm_definitions": compare_definitions(trials, resampling),
         "variance_sources": split_variance(trials, confidence),
@@ -133,7 +131,7 @@ def compare_batch_sizes(
     for name, table in tables.items():
         write_csv(files[name], table)
     write_csv(files["notes"], _notes(tables, trials))
-    write_csv(files["law_curves"], law_curves(trials))
+    write_csv(files["law_curves"], curves)
     page = render(tables["claims"], tables["norm_definitions"], confidence)
     replace_file(files["claims_page"], page.encode())
 
@@ -170,14 +168,8 @@ def judge(trials: Sequence[PairedTrials], resampling: Bootstrap) -> pd.DataFrame
     Every piece of evidence has two p-values, for and against the claim. All of them together are
     corrected by Holm's procedure (1979), so that the probability of a single wrong rejection is at
     most 1 - confidence. A claim is ``not reproduced`` where the test against it rejects,
-    ``reproduced`` where only the test for it does, and ``undecided`` otherwise.
-
-    Args:
-        trials: In ascending order of epochs.
-        resampling: Of the intervals; its level is also that of the verdicts.
-
-    Returns:
-        One row per claim, protocol and epoch, the later one where two are compared.
+    ``reproduced`` where only the test for it does, and ``undecided`` otherwise. Trials are in
+    ascending order of epochs; where two are compared, the row is that of the later one.
     """
     columns = [
         *("claim", "protocol", "epoch", "statistic", "estimate", "low", "high"),
@@ -216,8 +208,14 @@ def _evidence(
     moving = [p for p in trials if p.settings.update.moves and p.own_samples and len(p.trials) > 1]
     for paired in moving:
         if len(paired.batch_sizes) > 1:
-            for claim, test in _OF_ONE_CHECKPOINT.items():
-                yield claim, paired, test(paired, resampling)
+            means = log_means(paired.norm, paired.clusters)
+            spreads = log_spreads(paired.norm, paired.clusters)
+            yield 1, paired, _rises("mean norm", paired.batch_sizes, *means, resampling)
+            yield 2, paired, _square_root(paired.batch_sizes, *means, resampling)
+            name = "relative standard deviation"
+            yield 3, paired, _rises(name, paired.batch_sizes, *spreads, resampling)
+            yield 5, paired, _tails(paired, resampling)
+            yield 6, paired, _competition(paired, *means, resampling)
         first = next(other for other in moving if other.key[0] == paired.key[0])
         if first.settings.epoch < paired.settings.epoch:
             yield 4, *_early_larger(first, paired, resampling)
@@ -258,17 +256,6 @@ def _interval(
     return [float(value) for value in values[:, 0]]
 
 
-def _mean_rises(paired: PairedTrials, resampling: Bootstrap) -> Evidence:
-    means = log_means(paired.norm, paired.clusters)
-    return _rises("mean norm", paired.batch_sizes, *means, resampling)
-
-
-def _spread_rises(paired: PairedTrials, resampling: Bootstrap) -> Evidence:
-    both, clusters = log_means_and_spreads(paired.norm, paired.clusters)
-    name, sizes = "relative standard deviation", paired.batch_sizes
-    return _rises(name, sizes, lambda weights: both(weights)[1], clusters, resampling)
-
-
 def _rises(
     name: str, sizes: Sizes, statistic: WeightedStatistic, clusters: Clusters, resampling: Bootstrap
 ) -> Evidence:
@@ -292,10 +279,10 @@ def _largest_fall(sizes: Sizes, falls: Array, values: Array) -> str:
     return f"falls by up to {fall:.1f} %, from batch size {smaller} to {larger}"
 
 
-def _square_root(paired: PairedTrials, resampling: Bootstrap) -> Evidence:
-    sizes, logarithms = paired.batch_sizes, log_means(paired.norm, paired.clusters)
-    contrasts, law = square_root_deviations(sizes)
-    pooled = jackknife(*logarithms)
+def _square_root(
+    sizes: Sizes, means: WeightedStatistic, clusters: Clusters, resampling: Bootstrap
+) -> Evidence:
+    pooled, (contrasts, law) = jackknife(means, clusters), square_root_deviations(sizes)
     both_sides, laws = np.concatenate([contrasts, -contrasts]), np.concatenate([law, -law])
     inside = pooled.above(both_sides, laws - LAW_MARGIN)
     outside = pooled.above(both_sides, laws + LAW_MARGIN)
@@ -303,7 +290,7 @@ def _square_root(paired: PairedTrials, resampling: Bootstrap) -> Evidence:
     worst = int(np.argmax(np.abs(deviations)))
     times = f"{math.exp(deviations[worst]):.2f} times the fitted square-root law"
     remark = f"the mean norm at batch size {sizes[worst]} is {times}"
-    ends = _interval(slope_contrast(np.log(sizes)), *logarithms, resampling)
+    ends = _interval(slope_contrast(np.log(sizes)), means, clusters, resampling)
     return "log-log slope of the mean norm, 1/2 by the claim", ends, inside, outside, remark
 
 
@@ -347,14 +334,15 @@ def _tails(paired: PairedTrials, resampling: Bootstrap) -> Evidence:
     return name, ends, rises, stays, f"L-kurtosis is {found}, 0.123 for a Gaussian"
 
 
-def _competition(paired: PairedTrials, resampling: Bootstrap) -> Evidence:
+def _competition(
+    paired: PairedTrials, means: WeightedStatistic, clusters: Clusters, resampling: Bootstrap
+) -> Evidence:
     smallest, largest = paired.batch_sizes[[0, -1]]
     each = np.eye(len(paired.batch_sizes))
     larger = each[-1] - each[:-1]  # largest batch size less each other
-    logarithms = log_means(paired.norm, paired.clusters)
-    pooled = jackknife(*logarithms)
+    pooled = jackknife(means, clusters)
     name = f"mean norm at batch size {largest} over that at {smallest}"
-    ends = [math.exp(end) for end in _interval(larger[0], *logarithms, resampling)]
+    ends = [math.exp(end) for end in _interval(larger[0], means, clusters, resampling)]
     left = float((paired.norm[0] / paired.path_length[0]).mean())
     remark = f"at batch size {smallest} the sum is {left:.2f} of the path's length"
     return name, ends, pooled.above(-larger), pooled.above(larger), remark
@@ -371,16 +359,6 @@ def _samples_not_order(paired: PairedTrials, resampling: Bootstrap) -> Evidence:
     remark = f"share of the samples by batch size: {', '.join(listed)}"
     name = "smallest share of the samples in the variance of the norm"
     return f"{name} (batch size {sizes[smallest]})", ends, more, less, remark
-
-
-#: Tests of a claim at each checkpoint alone; claim 4 compares two, claim 7 is of shared samples.
-_OF_ONE_CHECKPOINT = {
-    1: _mean_rises,
-    2: _square_root,
-    3: _spread_rises,
-    5: _tails,
-    6: _competition,
-}
 
 
 def render(verdicts: pd.DataFrame, definitions: pd.DataFrame, confidence: float) -> str:

@@ -1,7 +1,7 @@
 """How the norm depends on batch size: laws side by side, and exponents between neighbours."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +12,7 @@ from scipy.optimize import least_squares, nnls
 from gradatlas.statistics.paired import PairedTrials
 from gradatlas.statistics.resampling import (
     Bootstrap,
+    WeightedStatistic,
     bootstrap,
     jackknife,
     log_means,
@@ -129,49 +130,54 @@ def corrected_information_criterion(residuals: Array, parameters: int) -> float:
     return n * math.log(squares / n) + penalty
 
 
-def compare_laws(trials: Sequence[PairedTrials]) -> pd.DataFrame:
+def compare_laws(trials: Sequence[PairedTrials]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Fit every law to the root of the mean squared norm, where weights move.
 
     Returns:
-        One row per protocol, epoch and law; protocols with fewer than 5 batch sizes are left out.
-        Errors are relative, ``left_out_error`` their root mean square where each batch size is
-        predicted from all others, ``interpolation_error`` the largest of these without the smallest
-        and the largest batch size, ``lack_of_fit_p_value`` that of Hotelling's test.
+        How good each law is: errors are relative, ``left_out_error`` their root mean square where
+        each batch size is predicted from all others, ``interpolation_error`` the largest of these
+        without the smallest and the largest batch size, ``lack_of_fit_p_value`` that of Hotelling's
+        test. And its curve, over the measured batch sizes and more in between, where there is no
+        measured norm and no error. Protocols with fewer than 5 batch sizes are left out.
     """
+    rows: list[tuple[object, ...]] = []
+    points: list[tuple[object, ...]] = []
+    for paired in trials:
+        enough = len(paired.batch_sizes) >= MINIMUM_BATCH_SIZES and len(paired.trials) > 1
+        if not (paired.settings.update.moves and enough):
+            continue
+        for law in laws(paired.settings.samples_per_trial):
+            row, curve = _compare(paired, law)
+            rows.append((*paired.key, law.name, law.formula, *row))
+            points += ((*paired.key, law.name, *point) for point in curve.tolist())
     columns = [
         *("protocol", "epoch", "law", "formula", "parameters", "largest_error"),
         *("left_out_error", "largest_left_out_error", "interpolation_error"),
         *("information_criterion", "lack_of_fit_p_value"),
     ]
-    rows = [
-        (*paired.key, law.name, law.formula, *_compare(paired, law))
-        for paired, law in _with_laws(trials)
-    ]
-    return pd.DataFrame(rows, columns=columns)
+    curves = ["batch_size", "fitted_norm", "root_mean_square_norm", "relative_error"]
+    return (
+        pd.DataFrame(rows, columns=columns),
+        pd.DataFrame(points, columns=["protocol", "epoch", "law", *curves]),
+    )
 
 
-def _with_laws(trials: Sequence[PairedTrials]) -> Iterator[tuple[PairedTrials, Law]]:
-    for paired in trials:
-        enough = len(paired.batch_sizes) >= MINIMUM_BATCH_SIZES and len(paired.trials) > 1
-        if paired.settings.update.moves and enough:
-            yield from ((paired, law) for law in laws(paired.settings.samples_per_trial))
-
-
-def _compare(paired: PairedTrials, law: Law) -> tuple[float, ...]:
-    """The columns of one law behind its formula."""
+def _compare(paired: PairedTrials, law: Law) -> tuple[tuple[float, ...], Array]:
+    """The columns of one law behind its formula, and the points of its curve, shape (point, 4)."""
     sizes, squares = paired.batch_sizes.astype(np.float64), np.square(paired.norm).mean(axis=1)
     predict, parameters = law.fit(sizes, squares)
     errors = relative_errors(predict(sizes), squares)
     left_out = np.abs(left_out_errors(law, sizes, squares))
-    return (
-        parameters,
-        np.abs(errors).max(),
-        math.sqrt(np.square(left_out).mean()),
-        left_out.max(),
-        left_out[1:-1].max(),
+    row = (
+        *(parameters, np.abs(errors).max(), math.sqrt(np.square(left_out).mean())),
+        *(left_out.max(), left_out[1:-1].max()),
         corrected_information_criterion(np.log1p(errors), parameters + 1),
         _lack_of_fit(paired, law),
     )
+    grid = np.union1d(sizes, np.geomspace(sizes[0], sizes[-1], _CURVE_POINTS))
+    fitted, measured = np.sqrt(predict(grid)), np.full(len(grid), np.nan)
+    measured[np.searchsorted(grid, sizes)] = np.sqrt(squares)
+    return row, np.stack([grid, fitted, measured, fitted / measured - 1], axis=1)
 
 
 def _lack_of_fit(paired: PairedTrials, law: Law) -> float:
@@ -183,56 +189,22 @@ def _lack_of_fit(paired: PairedTrials, law: Law) -> float:
     return power_law_p_value(jackknife(*log_means(squares, paired.clusters)), sizes)
 
 
-def law_curves(trials: Sequence[PairedTrials]) -> pd.DataFrame:
-    """Every law of ``compare_laws``, fitted to all batch sizes, as a curve.
-
-    Returns:
-        A row per protocol, epoch, law and point: the measured batch sizes and more in between,
-        where there is no measured norm and no error.
-    """
-    columns = [
-        *("protocol", "epoch", "law", "batch_size", "fitted_norm"),
-        *("root_mean_square_norm", "relative_error"),
-    ]
-    rows = [
-        (*paired.key, law.name, *point)
-        for paired, law in _with_laws(trials)
-        for point in _curve(paired, law).tolist()
-    ]
-    return pd.DataFrame(rows, columns=columns)
-
-
-def _curve(paired: PairedTrials, law: Law) -> Array:
-    """Batch size, fitted and measured norm and relative error, shape (point, 4)."""
-    sizes, squares = paired.batch_sizes.astype(np.float64), np.square(paired.norm).mean(axis=1)
-    predict, _ = law.fit(sizes, squares)
-    grid = np.union1d(sizes, np.geomspace(sizes[0], sizes[-1], _CURVE_POINTS))
-    fitted = np.sqrt(predict(grid))
-    measured = np.full(len(grid), np.nan)
-    measured[np.searchsorted(grid, sizes)] = np.sqrt(squares)
-    return np.stack([grid, fitted, measured, fitted / measured - 1], axis=1)
+def _slopes(statistic: WeightedStatistic, steps: Array) -> WeightedStatistic:
+    """Differences of neighbouring values of a statistic over the steps between them."""
+    return lambda weights: (np.diff(statistic(weights), axis=0).T / steps).T
 
 
 def local_exponents(trials: Sequence[PairedTrials], resampling: Bootstrap) -> pd.DataFrame:
     """Exponent of the mean norm between neighbouring batch sizes, with paired intervals."""
     rows: list[tuple[object, ...]] = []
     for paired in trials:
-        if len(paired.batch_sizes) > 1 and len(paired.trials) > 1:
-            sizes = paired.batch_sizes.tolist()
-            ends = _local_exponents(paired, resampling).tolist()
+        sizes, steps = paired.batch_sizes.tolist(), np.diff(np.log(paired.batch_sizes))
+        if len(sizes) > 1 and len(paired.trials) > 1:
+            means, groups = log_means(paired.norm, paired.clusters)
+            ends = bootstrap(_slopes(means, steps), groups, resampling).tolist()
             rows += [(*paired.key, *row) for row in zip(sizes[:-1], sizes[1:], *ends, strict=True)]
     columns = [
         *("protocol", "epoch", "batch_size", "next_batch_size"),
         *("exponent", "exponent_low", "exponent_high"),
     ]
     return pd.DataFrame(rows, columns=columns)
-
-
-def _local_exponents(paired: PairedTrials, resampling: Bootstrap) -> Array:
-    """Exponents with their intervals, shape (3, B - 1)."""
-    steps = np.diff(np.log(paired.batch_sizes))
-
-    def exponents(means: Array, n: Array) -> Array:
-        return np.diff(np.log(means), axis=0) / steps.reshape(-1, *(1,) * n.ndim)
-
-    return bootstrap(*of_means(exponents, paired.norm, paired.clusters), resampling)

@@ -28,9 +28,8 @@ class Moments:
 
     Attributes:
         count: Number of tensors.
-        mean: Their mean, float64, any shape.
-        sums: Sums of the powers 2, 3, ... of the deviations from the mean, float64,
-            shape (order - 1, *mean.shape).
+        mean: Their mean, any shape.
+        sums: Sums of the powers 2, 3, ... of the deviations, shape (order - 1, *mean.shape).
     """
 
     count: int
@@ -44,7 +43,7 @@ class Moments:
 
     @property
     def power_sums(self) -> list[Array]:
-        """Sums of the powers 0, 1, 2, ... of the deviations, each of the mean's shape."""
+        """Sums of the powers 0, 1, 2, ... of the deviations."""
         return [np.full_like(self.mean, self.count), np.zeros_like(self.mean), *self.sums]
 
 
@@ -70,12 +69,7 @@ def moments_of(block: NDArray[np.floating], order: int) -> Moments:
 
 
 def merge(first: Moments, second: Moments) -> Moments:
-    """Moments of two sets of tensors together (Pébay 2008, SAND2008-6212)."""
-    if first.sums.shape != second.sums.shape:
-        raise ValueError(
-            f"moments of shape {first.sums.shape} and {second.sums.shape} cannot be merged, "
-            "expected the same orders of the same tensor"
-        )
+    """Moments of two sets of tensors together, to the same order (Pébay 2008, SAND2008-6212)."""
     if first.count == 0 or second.count == 0:
         return second if first.count == 0 else first
     count = first.count + second.count
@@ -196,17 +190,13 @@ def _kernel(order: int) -> Callable[[NDArray[np.floating], Array, Array], None]:
 
 
 def squared_covariance_trace(tensors: NDArray[np.floating]) -> tuple[float, int]:
-    """Unbiased estimate of tr Sigma^2, the squared Frobenius norm of the covariance.
+    """Unbiased estimate of tr Sigma^2, and the number of trials behind it; NaN and 0 of 3 or fewer.
 
     Himeno and Yamada (2014): with S the sample covariance of n trials and
     Q = sum_i |x_i - mean|^4 / (n - 1),
     (n - 1) / (n (n - 2) (n - 3)) ((n - 1) (n - 2) tr S^2 + (tr S)^2 - n Q),
-    unbiased for any distribution. Computed from the Gram matrix of at most 2000 trials at a time,
-    weighted by their number; D x D is never formed.
-
-    Returns:
-        The estimate (it may be negative) and the number of trials behind it; NaN and 0 if there
-        are fewer than 4 trials.
+    unbiased for any distribution; it may be negative. Computed from the Gram matrix of at most 2000
+    trials at a time, weighted by their number; D x D is never formed.
     """
     starts = range(0, len(tensors), _TRIALS_AT_A_TIME)
     return weighted_mean(_squared_trace(tensors[i : i + _TRIALS_AT_A_TIME]) for i in starts)

@@ -29,35 +29,26 @@ _ROUNDING = 1e-6
 
 @dataclass(frozen=True)
 class NormDefinition:
-    """One way to measure "the gradient norm" of a trial.
-
-    Attributes:
-        name: Name in the table.
-        formula: What it is.
-        values: The norm of each trial, shape (B, T).
-    """
+    """One way to measure "the gradient norm" of a trial."""
 
     name: str
     formula: str
-    values: Callable[[PairedTrials], Array]
+    values: Callable[[PairedTrials], Array]  # of each trial, shape (B, T)
 
 
-def _per_step(paired: PairedTrials, values: Array) -> Array:
+def _over_k(paired: PairedTrials, values: Array) -> Array:
     return values / paired.batches_per_trial[:, None]
 
 
+_ROOT, _MEAN_ROOT = "sqrt(sum |g_t|^2)", "sqrt(sum |g_t|^2 / K)"
 NORM_DEFINITIONS = (
     NormDefinition("norm of the sum", "|S|", lambda p: p.norm),
     NormDefinition("over batch size", "|S| / B", lambda p: p.norm / p.batch_sizes[:, None]),
-    NormDefinition("over steps", "|S| / K", lambda p: _per_step(p, p.norm)),
-    NormDefinition("mean over steps", "sum |g_t| / K", lambda p: _per_step(p, p.path_length)),
+    NormDefinition("over steps", "|S| / K", lambda p: _over_k(p, p.norm)),
+    NormDefinition("mean over steps", "sum |g_t| / K", lambda p: _over_k(p, p.path_length)),
+    NormDefinition("root of summed squares", _ROOT, lambda p: np.sqrt(p.sum_of_squares)),
     NormDefinition(
-        "root of summed squares", "sqrt(sum |g_t|^2)", lambda p: np.sqrt(p.sum_of_squares)
-    ),
-    NormDefinition(
-        "root mean square over steps",
-        "sqrt(sum |g_t|^2 / K)",
-        lambda p: np.sqrt(_per_step(p, p.sum_of_squares)),
+        "root mean square over steps", _MEAN_ROOT, lambda p: np.sqrt(_over_k(p, p.sum_of_squares))
     ),
 )
 

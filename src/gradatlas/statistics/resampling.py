@@ -22,13 +22,9 @@ WeightedStatistic = Callable[[Array], Array]
 #: Number of the cluster of each trial, shape (T,): those of equal numbers are drawn together.
 Clusters = NDArray[np.integer]
 
-#: From means of the trials, shape (m, ...), and how many count, shape (...), to k statistics.
-StatisticOfMeans = Callable[[Array, Array], Array]
-
-# Elements of the largest array of weights, 2 MB: it stays in the cache, whatever the resamples.
+# Elements of an array of weights, 2 MB: it stays in the cache, whatever the resamples. With fewer
+# than 8 of them it would cost more to prepare the statistic than to compute it.
 _WEIGHTS_AT_A_TIME = 1 << 18
-# Fewer resamples at a time would cost more to prepare the statistic than to compute it.
-_MINIMUM_AT_A_TIME = 8
 
 # Of fewer independent draws, 95 % intervals of a spread cover below 88 % (docs/statistics.md).
 MINIMUM_CLUSTERS = 20
@@ -39,16 +35,10 @@ _MAXIMUM_CLUSTERS = 2000
 
 @dataclass(frozen=True)
 class Bootstrap:
-    """How every interval is found.
-
-    Attributes:
-        resamples: Number of resamples.
-        confidence: Confidence level, between 0 and 1.
-        seed: What determines the resamples: equal seeds resample the same trials.
-    """
+    """How every interval is found: equal seeds resample the same trials."""
 
     resamples: int
-    confidence: float
+    confidence: float  # level, between 0 and 1
     seed: tuple[int, ...]
 
 
@@ -58,13 +48,10 @@ def independent_draws(settings: TrialSettings, trials: NDArray[np.int64]) -> NDA
 
 
 def number_clusters(clusters: Clusters) -> tuple[int, NDArray[np.intp]]:
-    """Number the independent draws, neighbours grouped where there are more than 2000.
+    """Number of clusters, and that of each trial from 0; neighbours are grouped beyond 2000.
 
     Groups of independent draws are independent too. Without them time would grow as the square of
     the number of trials, for jackknife values and resamples that tell no more.
-
-    Returns:
-        The number of groups and the group of each trial, from 0, shape (T,).
     """
     names, cluster_of_trial = np.unique(clusters, return_inverse=True)
     group_of_trial = cluster_of_trial // -(-len(names) // _MAXIMUM_CLUSTERS)
@@ -72,14 +59,12 @@ def number_clusters(clusters: Clusters) -> tuple[int, NDArray[np.intp]]:
 
 
 def of_means(
-    statistic: StatisticOfMeans, values: Array, clusters: Clusters
+    statistic: Callable[[Array, Array], Array], values: Array, clusters: Clusters
 ) -> tuple[WeightedStatistic, Clusters]:
-    """A statistic of the means of values, shape (m, T), summed over each group of clusters.
+    """A statistic of means as one of weighted groups of clusters, and the numbers of the groups.
 
-    However many trials there are, a resample then costs no more than one of 2000.
-
-    Returns:
-        A statistic of weighted groups, and the numbers of the groups in place of the clusters.
+    It takes the means of values (m, T), shape (m, ...), and how many trials count, shape (...).
+    However many there are, a resample then costs no more than one of 2000.
     """
     count, group = number_clusters(clusters)
     trials = np.bincount(group, minlength=count).astype(np.float64)
@@ -115,6 +100,12 @@ def log_means_and_spreads(values: Array, clusters: Clusters) -> tuple[WeightedSt
     return of_means(statistic, np.concatenate([deviations, np.square(deviations)]), clusters)
 
 
+def log_spreads(values: Array, clusters: Clusters) -> tuple[WeightedStatistic, Clusters]:
+    """Logarithms of the relative standard deviations of positive values, shape (B, T)."""
+    both, groups = log_means_and_spreads(values, clusters)
+    return lambda weights: both(weights)[1], groups
+
+
 def bootstrap(statistic: WeightedStatistic, clusters: Clusters, resampling: Bootstrap) -> Array:
     """Bias-corrected and accelerated bootstrap intervals (Efron 1987; SciPy's implementation).
 
@@ -128,7 +119,7 @@ def bootstrap(statistic: WeightedStatistic, clusters: Clusters, resampling: Boot
     with np.errstate(divide="ignore", invalid="ignore"):
         estimate = np.asarray(statistic(np.ones(len(clusters))), dtype=np.float64)
     if count < MINIMUM_CLUSTERS:
-        return _without_interval(estimate)
+        return np.stack([estimate, *np.full((2, *estimate.shape), np.nan)])
     low, high, _ = _resample(statistic, count, cluster_of_trial, resampling, "BCa")
     return np.stack([estimate, low, high])
 
@@ -138,18 +129,14 @@ def studentised_bootstrap(
 ) -> Array:
     """Symmetric studentised bootstrap intervals (Hall 1988, Annals of Statistics 16, 927).
 
-    The distribution of |resample's statistic - estimate| / resample's standard error says how many
-    standard errors the interval reaches to either side.
-
-    Args:
-        statistic: k statistics and their k standard errors, shape (2 k, ...).
-        clusters: As for ``bootstrap``, as is what is returned.
-        resampling: As for ``bootstrap``.
+    The statistic's first half are k statistics, its second their standard errors. The distribution
+    of |resample's statistic - estimate| / resample's standard error says how many standard errors
+    the interval reaches to either side. Returned is what ``bootstrap`` returns.
     """
     count, cluster_of_trial = number_clusters(clusters)
     estimate, error = np.split(np.asarray(statistic(np.ones(len(clusters)))), 2)
     if count < MINIMUM_CLUSTERS:
-        return _without_interval(estimate)
+        return np.stack([estimate, *np.full((2, *estimate.shape), np.nan)])
 
     def pivot(weights: Array) -> Array:
         values, errors = np.split(np.asarray(statistic(weights)), 2)
@@ -159,10 +146,6 @@ def studentised_bootstrap(
     margin = error * np.quantile(pivots, resampling.confidence, axis=-1)
     margin = np.where(np.isfinite(margin), margin, np.nan)
     return np.stack([estimate, estimate - margin, estimate + margin])
-
-
-def _without_interval(estimate: Array) -> Array:
-    return np.stack([estimate, *np.full((2, *estimate.shape), np.nan)])
 
 
 def _resample(
@@ -186,7 +169,7 @@ def _resample(
                 (np.arange(count),),
                 of_resample,
                 n_resamples=resampling.resamples,
-                batch=_weightings_at_a_time(len(cluster_of_trial)),
+                batch=max(8, _WEIGHTS_AT_A_TIME // len(cluster_of_trial)),
                 vectorized=True,
                 confidence_level=resampling.confidence,
                 method=method,
@@ -204,11 +187,6 @@ def _count_draws(index: NDArray[np.intp], clusters: int) -> Array:
     return counts.reshape(*index.shape[:-1], clusters).astype(np.float64)
 
 
-def _weightings_at_a_time(trials: int) -> int:
-    """How many weightings of the trials are held in memory together."""
-    return max(_MINIMUM_AT_A_TIME, _WEIGHTS_AT_A_TIME // trials)
-
-
 @dataclass(frozen=True, eq=False)
 class Jackknife:
     """Estimates of k statistics of the same trials, and what each cluster contributes to them.
@@ -223,24 +201,23 @@ class Jackknife:
 
     @property
     def clusters(self) -> int:
-        """Number of independent draws; the variance of a contrast has one degree less."""
+        """Number of clusters; the variance of a contrast has one degree of freedom less."""
         return int(self.influence.shape[1])
 
-    @property
-    def covariance(self) -> Array:
-        """Covariance of the estimates (Efron and Stein 1981), shape (k, k)."""
-        return self._covariance(np.eye(len(self.estimate)))
+    def covariance(self, contrasts: Array) -> Array:
+        """Covariance of contrasts (c, k) of the estimates (Efron and Stein 1981), shape (c, c)."""
+        influence = contrasts @ self.influence
+        return np.asarray(influence @ influence.T / (self.clusters * (self.clusters - 1)))
 
     def above(self, contrasts: Array, bound: Array | float = 0.0) -> Array:
-        """One-sided p-values of "the contrast is above the bound", Student's t, shape (c,).
+        """One-sided p-values of "contrasts (c, k) are above the bound", Student's t, shape (c,).
 
-        Contrasts are weights of the estimates, shape (c, k). The p-values are 1, no evidence, with
-        fewer than 20 clusters.
+        They are 1, no evidence, with fewer than 20 clusters.
         """
         if self.clusters < MINIMUM_CLUSTERS:
             return np.ones(len(contrasts))
         # Of the contrasts' own influence: the covariance's rounding may leave a negative variance.
-        errors = np.sqrt(np.diag(self._covariance(contrasts)))
+        errors = np.sqrt(np.diag(self.covariance(contrasts)))
         # What rounding may leave of contrasts of equal estimates, shape (c,).
         rounding = np.finfo(np.float64).eps * (np.abs(contrasts) @ np.abs(self.estimate))
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -257,7 +234,7 @@ class Jackknife:
         count, clusters = len(contrasts), self.clusters
         if count == 0:
             return float("nan")
-        differences, covariance = contrasts @ self.estimate, self._covariance(contrasts)
+        differences, covariance = contrasts @ self.estimate, self.covariance(contrasts)
         if clusters <= count or np.linalg.matrix_rank(covariance, hermitian=True) < count:
             return float("nan")
         squared = differences @ np.linalg.solve(covariance, differences)
@@ -275,7 +252,8 @@ class Jackknife:
         1 where the estimates are such a combination of the columns, shape (k, c); NaN as for
         ``vanish``.
         """
-        size, covariance = len(self.estimate), self.covariance
+        size = len(self.estimate)
+        covariance = self.covariance(np.eye(size))
         # In units of their standard errors: estimates may differ by orders of magnitude.
         scale = np.sqrt(np.diag(covariance))
         if scale.min() == 0:
@@ -290,15 +268,11 @@ class Jackknife:
         used = scaled[:, :-1][:, coefficients > 0]
         return 1.0 if used.shape[1] >= size else self.vanish(residual_contrasts(used) / scale)
 
-    def _covariance(self, contrasts: Array) -> Array:
-        influence = contrasts @ self.influence
-        return np.asarray(influence @ influence.T / (self.clusters * (self.clusters - 1)))
-
 
 def jackknife(statistic: WeightedStatistic, clusters: Clusters) -> Jackknife:
     """Leave out one cluster, or group of them, at a time."""
     count, cluster_of_trial = number_clusters(clusters)
-    step = _weightings_at_a_time(len(clusters))
+    step = max(8, _WEIGHTS_AT_A_TIME // len(clusters))
     values = []
     for start in range(0, count, step):
         left_out = np.arange(start, min(start + step, count))

@@ -1,8 +1,4 @@
-"""What a statistics job writes of one batch size, and the tables that gather it.
-
-A job leaves a row (JSON) and a file of maps (HDF5). Rows of all batch sizes become the table of
-statistics, tables of all training seeds one that says how far another training run would move them.
-"""
+"""The row and maps that a job writes of one batch size, and the tables gathered from many."""
 
 import io
 import json
@@ -31,30 +27,19 @@ VERDICTS = ["reproduced", "not reproduced", "undecided"]
 
 @dataclass(frozen=True)
 class Description:
-    """One row of the table of statistics.
-
-    Attributes:
-        settings: The record of the trials described.
-        values: Statistics by column; NaN where there is none.
-        reasons: Why, for every column that is NaN, and remarks on others.
-    """
+    """One row of the table of statistics: by column, the values and why there is none (NaN)."""
 
     settings: TrialSettings
     values: Mapping[str, float]
-    reasons: Mapping[str, str]
+    reasons: Mapping[str, str]  # also remarks on values that are there
 
 
 @dataclass(frozen=True, eq=False)
 class TrialScalars:
-    """The scalars of all trials of one protocol, epoch and batch size.
-
-    Attributes:
-        settings: The record of the trials.
-        columns: ``trial``, ``norm``, ``path_length``, ``sum_of_squares`` ... each shape (T,).
-    """
+    """The scalars of all trials of one protocol, epoch and batch size."""
 
     settings: TrialSettings
-    columns: Mapping[str, Array]
+    columns: Mapping[str, Array]  # trial, norm, path_length, sum_of_squares ... each shape (T,)
 
     @property
     def finite(self) -> NDArray[np.bool_]:
@@ -70,20 +55,15 @@ def key_of(settings: TrialSettings) -> tuple[str, int, int]:
 
 def write_description(path: Path, description: Description) -> None:
     """Write a row as JSON, whole or not at all; NaN and infinity become null."""
-    content = asdict(description)
-    content["values"] = {
-        column: value if math.isfinite(value) else None
-        for column, value in description.values.items()
-    }
+    values = {c: v if math.isfinite(v) else None for c, v in description.values.items()}
+    content = {**asdict(description), "values": values}
     replace_file(path, (json.dumps(content, indent=1, allow_nan=False) + "\n").encode())
 
 
 def read_description(path: Path) -> Description:
     """Inverse of ``write_description``."""
     content = json.loads(path.read_text())
-    values = {
-        column: math.nan if value is None else value for column, value in content["values"].items()
-    }
+    values = {c: math.nan if v is None else v for c, v in content["values"].items()}
     return Description(from_mapping(content["settings"]), values, content["reasons"])
 
 
@@ -109,26 +89,23 @@ def write_maps(
         file.attrs["statistics_code_commit"] = code_commit()
         file.attrs["statistics_library_versions"] = json.dumps(library_versions(), sort_keys=True)
         names = dimension_names(selection.shape)
-        scales = {
-            "trial": selection.trials,
-            **dict(zip(names, map(np.arange, selection.shape), strict=True)),
-            "upper_order_statistics": np.arange(1, len(hill_plot) + 1),
-        }
-        for name, values in scales.items():
-            file.create_dataset(name, data=values).make_scale(name)
-        for name, values in weights.items():
-            _write(file, name, values, names)
-        for name, values in trials.items():
-            _write(file, name, values, ("trial",))
-        _write(file, "hill_plot", hill_plot, ("upper_order_statistics",))
+        ranks = np.arange(1, len(hill_plot) + 1)
+        scales = {"trial": selection.trials, "upper_order_statistics": ranks}
+        scales |= zip(names, map(np.arange, selection.shape), strict=True)
+        for name, positions in scales.items():
+            file.create_dataset(name, data=positions).make_scale(name)
+        _write(file, weights, *names)
+        _write(file, trials, "trial")
+        _write(file, {"hill_plot": hill_plot}, "upper_order_statistics")
     replace_file(path, buffer.getvalue())
 
 
-def _write(file: h5py.File, name: str, values: Array, dimensions: tuple[str, ...]) -> None:
-    dataset = file.create_dataset(name, data=values)
-    for axis, dimension in zip(dataset.dims, dimensions, strict=True):
-        axis.label = dimension
-        axis.attach_scale(file[dimension])
+def _write(file: h5py.File, arrays: Mapping[str, Array], *dimensions: str) -> None:
+    for name, values in arrays.items():
+        dataset = file.create_dataset(name, data=values)
+        for axis, dimension in zip(dataset.dims, dimensions, strict=True):
+            axis.label = dimension
+            axis.attach_scale(file[dimension])
 
 
 def read_trials(path: Path) -> TrialScalars:
@@ -143,13 +120,7 @@ def read_trials(path: Path) -> TrialScalars:
 
 
 def gather(rows: Sequence[Path], table: Path, notes: Path) -> None:
-    """Write the table of statistics, and the table that says why a number is missing.
-
-    Args:
-        rows: JSON files of ``gradatlas.statistics.batch_size.describe_batch_size``.
-        table: CSV file to write, one row per protocol, epoch and batch size.
-        notes: CSV file to write: protocol, epoch, batch_size, column, reason.
-    """
+    """Write rows of all batch sizes as one table, and why numbers of it are missing as another."""
     descriptions = sorted(map(read_description, rows), key=lambda item: key_of(item.settings))
     keys = [key_of(item.settings) for item in descriptions]
     values = pd.DataFrame([item.values for item in descriptions])
@@ -159,7 +130,10 @@ def gather(rows: Sequence[Path], table: Path, notes: Path) -> None:
         for key, item in zip(keys, descriptions, strict=True)
         for column, reason in item.reasons.items()
     ]
-    reasons += _missing_normalisations(statistics)
+    for column, needed in (("normalised_mean", "mean_norm"), ("normalised_std", "std_norm")):
+        reason = f"{needed} or the mean norm at the largest batch size is missing"
+        missing = (key for key, gap in zip(keys, statistics[column].isna(), strict=True) if gap)
+        reasons += ((*key, column, reason) for key in missing)
     remarks = pd.DataFrame(reasons, columns=[*KEY, "column", "reason"])
     write_csv(table, statistics)
     write_csv(notes, remarks.sort_values([*KEY, "column"]))
@@ -169,13 +143,7 @@ def normalise(statistics: pd.DataFrame) -> pd.DataFrame:
     """Bring every row to the mean norm of the largest batch size of its protocol and epoch.
 
     Mean and standard deviation are multiplied by m_max / m, as if all batch sizes had moved the
-    same mean distance.
-
-    Args:
-        statistics: At least the columns protocol, epoch, batch_size, mean_norm and std_norm.
-
-    Returns:
-        The table with columns normalised_mean and normalised_std behind those of the norm.
+    same mean distance, and stand behind those of the norm.
     """
     largest = statistics.groupby(KEY[:2])["batch_size"].transform("idxmax")
     target = statistics["mean_norm"].loc[largest].to_numpy()
@@ -187,15 +155,6 @@ def normalise(statistics: pd.DataFrame) -> pd.DataFrame:
     return result
 
 
-def _missing_normalisations(table: pd.DataFrame) -> list[tuple[object, ...]]:
-    """Key, column and reason of what could not be brought to the largest batch size's mean."""
-    return [
-        (*key, column, f"{needed} or the mean norm at the largest batch size is missing")
-        for column, needed in (("normalised_mean", "mean_norm"), ("normalised_std", "std_norm"))
-        for key in table.loc[table[column].isna(), KEY].itertuples(index=False, name=None)
-    ]
-
-
 def compare_seeds(
     statistics: Sequence[Path],
     claims: Sequence[Path],
@@ -204,17 +163,11 @@ def compare_seeds(
     *,
     confidence: float,
 ) -> None:
-    """Write how statistics and verdicts differ between training runs.
+    """Write how statistics and verdicts, tables of each training seed, differ between them.
 
-    Trials take the same samples in every run, so what is left between them is the training.
-
-    Args:
-        statistics: Table of statistics of each training seed.
-        claims: Table of claims of each training seed.
-        statistics_table: CSV file to write, one row per protocol, epoch, batch size and statistic.
-        claims_table: CSV file to write, one row per claim, protocol and epoch, with the number of
-            seeds of each verdict.
-        confidence: Level of the intervals of the means over seeds.
+    Trials take the same samples in every run, so what is left between them is the training. One
+    row per statistic of a batch size, and one per claim with the number of seeds of each verdict;
+    intervals are of the means over seeds.
     """
     rows = pd.concat(map(pd.read_csv, statistics), ignore_index=True)
     names = [str(name) for name in rows]
@@ -229,12 +182,10 @@ def compare_seeds(
 
 
 def _spread(rows: pd.DataFrame, key: list[str], value: str, confidence: float) -> pd.DataFrame:
-    """Mean and standard deviation of a value over training seeds.
+    """Mean, standard deviation (ddof 1) and Student's t interval of a value over training seeds.
 
-    Returns:
-        One row per key, in the order they first appear: training_seeds that have a number, mean
-        and std (ddof 1) over them, low and high of Student's t interval of the mean. NaN where
-        fewer than two seeds have a number, and mean where none has.
+    One row per key, in the order they first appear, of the seeds that have a number; NaN where
+    fewer than two have one, and mean where none has.
     """
     found = rows.groupby(key, sort=False)[value].agg(["count", "mean", "std"])
     degrees = (found["count"] - 1).clip(lower=1)  # of freedom; std is NaN where there are none
