@@ -12,7 +12,11 @@ from scipy import stats
 
 from gradatlas.core.errors import InputError
 from gradatlas.statistics.batch_size import describe_batch_size
-from gradatlas.statistics.moments import moments_of, standardised_moment
+from gradatlas.statistics.moments import (
+    moments_of,
+    squared_covariance_trace,
+    standardised_moment,
+)
 from gradatlas.statistics.tables import read_description
 from tests.statistics.synthetic import SAMPLES, TRAINING_SAMPLES, draw, write_shards
 
@@ -273,6 +277,19 @@ def test_effective_rank_of_equal_variances(tmp_path: Path) -> None:
     gradient = np.random.default_rng(0).normal(5, 1, size=(500, 4, 5)).astype(np.float32)
     values, _, _ = describe(tmp_path, write_shards(tmp_path, gradient, batch_size=8))
     assert values["effective_rank"] == pytest.approx(20, rel=0.05)
+
+
+def test_the_effective_rank_is_that_of_pairs_within_blocks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Blocks of 29, 29 and 2 trials, the last too few for an estimate of tr Sigma^2."""
+    monkeypatch.setattr("gradatlas.statistics.batch_size._BLOCK_TRIALS", 29)
+    gradient = draw(60)
+    values, _, _ = describe(tmp_path, write_shards(tmp_path, gradient, batch_size=8))
+    S = gradient.reshape(60, -1).astype(float)
+    trace = np.mean([squared_covariance_trace(part) for part in (S[:29], S[29:58])])
+    total = S.var(axis=0, ddof=1).sum()
+    assert values["effective_rank"] == pytest.approx(total**2 / trace, rel=1e-9)
 
 
 def test_the_order_of_jobs_changes_nothing(tmp_path: Path) -> None:

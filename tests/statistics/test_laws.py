@@ -12,7 +12,6 @@ from scipy.integrate import quad
 from gradatlas.statistics.laws import (
     compare_laws,
     corrected_information_criterion,
-    law_curves,
     laws,
     left_out_errors,
     local_exponents,
@@ -140,7 +139,7 @@ def test_information_criterion_is_that_of_hurvich_and_tsai() -> None:
 
 def test_laws_are_compared_out_of_sample() -> None:
     sizes = np.array(FEW, float)
-    table = rows(compare_laws([make_paired(norms_of(100 * sizes**0.15), FEW)]), "law")
+    table = rows(compare_laws([make_paired(norms_of(100 * sizes**0.15), FEW)])[0], "law")
     assert min(table, key=lambda law: table[law]["left_out_error"]) == "power"
     assert table["power"]["largest_error"] < 0.02
     assert table["power"]["lack_of_fit_p_value"] > 1e-3
@@ -158,7 +157,7 @@ def test_laws_are_compared_out_of_sample() -> None:
 )
 def test_true_laws_are_not_rejected(law: str, curve: Array) -> None:
     """Trials whose relative spread is the same at all batch sizes keep the law of their means."""
-    row = rows(compare_laws([make_paired(norms_of(curve), FEW)]), "law")[law]
+    row = rows(compare_laws([make_paired(norms_of(curve), FEW)])[0], "law")[law]
     assert row["lack_of_fit_p_value"] > 1e-3
     assert row["largest_error"] < 0.02
 
@@ -187,22 +186,22 @@ def test_a_true_relaxation_law_is_rejected_as_often_as_the_level_says() -> None:
     ],
 )
 def test_curves_that_no_relaxation_gives_are_rejected(curve: Array) -> None:
-    row = rows(compare_laws([make_paired(norms_of(curve), FEW)]), "law")["relaxation"]
+    row = rows(compare_laws([make_paired(norms_of(curve), FEW)])[0], "law")["relaxation"]
     assert row["lack_of_fit_p_value"] < 1e-6
 
 
 def test_a_line_with_a_negative_part_is_no_linear_squared_norm() -> None:
     """|S|^2 = a + b B with b below 0 is a line, but not the law."""
     curve = np.sqrt(2000.0 - np.array(FEW))
-    row = rows(compare_laws([make_paired(norms_of(curve), FEW)]), "law")["linear squared norm"]
+    row = rows(compare_laws([make_paired(norms_of(curve), FEW)])[0], "law")["linear squared norm"]
     assert row["lack_of_fit_p_value"] < 1e-6
 
 
 def test_curves_of_the_laws_pass_the_measured_batch_sizes() -> None:
     sizes = np.array(FEW, float)
     paired = make_paired(norms_of(100 * sizes**0.2), FEW)
-    table = law_curves([paired])
-    fits = rows(compare_laws([paired]), "law")
+    scaling, table = compare_laws([paired])
+    fits = rows(scaling, "law")
     assert set(table["law"]) == set(fits)
     for law, curve in table.groupby("law"):
         grid = curve["batch_size"].to_numpy()
@@ -228,7 +227,7 @@ def test_curves_of_the_laws_pass_the_measured_batch_sizes() -> None:
 
 
 def test_trials_without_laws_have_no_curves() -> None:
-    table = law_curves([make_paired(norms_of(np.ones(6)), FEW, update="none")])
+    _, table = compare_laws([make_paired(norms_of(np.ones(6)), FEW, update="none")])
     assert table.empty
     assert [*table.columns[:4]] == ["protocol", "epoch", "law", "batch_size"]
 
@@ -236,7 +235,7 @@ def test_trials_without_laws_have_no_curves() -> None:
 def test_laws_need_five_batch_sizes_and_moving_weights() -> None:
     few = make_paired(norms_of(np.array([1.0, 2.0, 3.0, 4.0])), FEW[:4])
     fixed = make_paired(norms_of(np.ones(6)), FEW, update="none")
-    assert compare_laws([few, fixed]).empty
+    assert all(table.empty for table in compare_laws([few, fixed]))
 
 
 def test_local_exponents_are_paired() -> None:

@@ -52,11 +52,9 @@ def test_definitions_are_what_their_formulas_say() -> None:
         "sqrt(sum |g_t|^2)": np.sqrt(paired.sum_of_squares),
         "sqrt(sum |g_t|^2 / K)": np.sqrt(paired.sum_of_squares / steps),
     }
-    assert [definition.formula for definition in NORM_DEFINITIONS] == [*expected]
-    for definition in NORM_DEFINITIONS:
-        np.testing.assert_allclose(
-            definition.values(paired), expected[definition.formula], rtol=1e-12
-        )
+    assert [formula for formula, _ in NORM_DEFINITIONS.values()] == [*expected]
+    for formula, values in NORM_DEFINITIONS.values():
+        np.testing.assert_allclose(values(paired), expected[formula], rtol=1e-12)
 
 
 def test_noise_alone_gives_the_root_mean_square_a_square_root_law() -> None:

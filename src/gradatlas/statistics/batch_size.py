@@ -2,7 +2,7 @@
 
 import math
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,15 +18,17 @@ from gradatlas.statistics.moments import Moments, merge, moments_of
 from gradatlas.statistics.resampling import (
     MINIMUM_CLUSTERS,
     Bootstrap,
+    Clusters,
     bootstrap,
     independent_draws,
 )
-from gradatlas.statistics.tables import Description, write_description, write_maps
+from gradatlas.statistics.tables import Arrays, Description, write_description, write_maps
 
 Array = NDArray[np.float64]
 
-# Tensors of one selection held at a time.
+# Tensors of one selection held at a time: so many bytes, and trials for a Gram matrix of 32 MB.
 _BLOCK_BYTES = 64 << 20
+_BLOCK_TRIALS = 2000
 
 # Fewest trials for which an estimator exists at all; 1 where it is not listed.
 _MINIMUM_TRIALS = {
@@ -43,22 +45,13 @@ _SHARED_SETS = "trials share sample sets, so they are not independent draws"
 
 @dataclass(frozen=True)
 class TensorSummary:
-    """What one pass over the tensors leaves behind.
+    """What one pass over the tensors leaves behind."""
 
-    Attributes:
-        finite: Trials without nan or inf, bool, shape (T,); all else is computed from them alone.
-        moments: Central moments of the tensors, element by element.
-        norm: Euclidean norm of each tensor, shape (T,); not finite where a trial diverged.
-        cosine: Cosine of each tensor with that of the same trial at the largest batch size,
-            shape (T,); NaN where either diverged.
-        squared_covariance_trace: Unbiased tr Sigma^2.
-    """
-
-    finite: NDArray[np.bool_]
+    finite: NDArray[np.bool_]  # trials without nan or inf, shape (T,); moments are of them alone
     moments: Moments
-    norm: Array
-    cosine: Array
-    squared_covariance_trace: float
+    norm: Array  # of each tensor, shape (T,); not finite where a trial diverged
+    cosine: Array  # with the same trial's at the largest batch size, (T,); NaN if either diverged
+    squared_covariance_trace: float  # unbiased tr Sigma^2
 
 
 def describe_batch_size(
@@ -123,11 +116,11 @@ def summarise_tensors(selection: Selection, reference: Selection, order: int) ->
     """
     usable = np.asarray(np.isfinite([*selection.scalars.values()]).all(axis=0))
     same = selection.batch_size == reference.batch_size
-    others = None if same else reference.blocks(_BLOCK_BYTES)
+    others = None if same else _blocks(reference)
     total = moments_of(np.empty((0, *selection.shape)), order)
-    lengths, cosines, traces = [], [], []
+    lengths, cosines, traces, counts = [], [], [], []
     start = 0
-    for block in selection.blocks(_BLOCK_BYTES):
+    for block in _blocks(selection):
         tensors = block.reshape(len(block), -1)  # (t, element)
         norm = _row_norms(tensors)
         usable[start : start + len(block)] &= np.isfinite(norm)
@@ -139,9 +132,22 @@ def summarise_tensors(selection: Selection, reference: Selection, order: int) ->
         used = tensors if finite.all() else tensors[finite]
         total = merge(total, moments_of(used.reshape(len(used), *selection.shape), order))
         traces.append(central.squared_covariance_trace(used))
+        counts.append(len(used))
     norm = np.concatenate(lengths)
     cosine = np.where(norm > 0, 1.0, np.nan) if same else np.concatenate(cosines)
-    return TensorSummary(usable, total, norm, cosine, central.weighted_mean(traces)[0])
+    trace = _weighted_mean(np.array(traces), np.array(counts))
+    return TensorSummary(usable, total, norm, cosine, trace)
+
+
+def _weighted_mean(values: Array, counts: NDArray[np.int64]) -> float:
+    """Mean of the values that are known, weighted by the trials behind each."""
+    known = np.isfinite(values)
+    return float(np.average(values[known], weights=counts[known])) if known.any() else math.nan
+
+
+def _blocks(selection: Selection) -> Iterator[NDArray[np.float32]]:
+    nbytes = 4 * math.prod(selection.shape)
+    return selection.blocks(min(_BLOCK_BYTES, _BLOCK_TRIALS * nbytes))
 
 
 def _row_norms(tensors: NDArray[np.float32]) -> Array:
@@ -191,8 +197,7 @@ def _products_with_others(selection: Selection, summary: TensorSummary) -> Array
     if count < 2:
         return np.full_like(summary.norm, np.nan)
     products = [
-        np.einsum("ij,j->i", block.reshape(len(block), -1), mean)
-        for block in selection.blocks(_BLOCK_BYTES)
+        np.einsum("ij,j->i", block.reshape(len(block), -1), mean) for block in _blocks(selection)
     ]
     with np.errstate(invalid="ignore"):
         others = (count * np.concatenate(products) - summary.norm**2) / (count - 1)
@@ -211,11 +216,7 @@ def _noise_scale_obstacle(settings: TrialSettings) -> str | None:
 
 
 def _describe(
-    selection: Selection,
-    summary: TensorSummary,
-    weights: Mapping[str, Array],
-    trials: Mapping[str, Array],
-    resampling: Bootstrap,
+    selection: Selection, summary: TensorSummary, maps: Arrays, trials: Arrays, how: Bootstrap
 ) -> Description:
     settings, finite, count = selection.settings, summary.finite, summary.moments.count
     # Where no trial is left, one that knows nothing stands in: all statistics are then missing.
@@ -227,10 +228,10 @@ def _describe(
         "diverged_trials": len(finite) - count,
         "samples_per_trial": settings.samples_per_trial,
         "batches_per_trial": settings.batches_per_trial,
-        **_interval_columns(settings, known, clusters, resampling),
+        **_interval_columns(settings, known, clusters, how),
         **_norm_columns(known["norm"], summary.moments.order),
         **_covariance_columns(settings, summary),
-        **_weight_columns(weights),
+        **_weight_columns(maps),
         **_trial_means(settings, known),
     }
     draws = len(np.unique(clusters))
@@ -245,14 +246,11 @@ def _remarks(summary: TensorSummary) -> dict[str, str]:
     lost = int(np.count_nonzero(np.isnan(summary.cosine[summary.finite])))
     remarks = {}
     if count < total:
-        remarks["diverged_trials"] = (
-            f"{total - count} of {total} trials hold nan or inf; the other columns describe the "
-            f"{count} that do not"
-        )
+        rest = f"the other columns describe the {count} that do not"
+        remarks["diverged_trials"] = f"{total - count} of {total} trials hold nan or inf; {rest}"
     if lost:
-        remarks["cosine_to_largest_batch"] = (
-            f"{lost} of {count} trials diverged at the largest batch size and are left out"
-        )
+        place = "at the largest batch size and are left out"
+        remarks["cosine_to_largest_batch"] = f"{lost} of {count} trials diverged {place}"
     return remarks
 
 
@@ -280,10 +278,7 @@ def _reason(column: str, settings: TrialSettings, count: int, draws: int) -> str
 
 
 def _interval_columns(
-    settings: TrialSettings,
-    trials: Mapping[str, Array],
-    clusters: NDArray[np.int64],
-    resampling: Bootstrap,
+    settings: TrialSettings, trials: Arrays, clusters: Clusters, resampling: Bootstrap
 ) -> dict[str, float]:
     """Statistics with intervals, all from the same resamples."""
     norm = trials["norm"]
@@ -351,23 +346,23 @@ def _covariance_columns(settings: TrialSettings, summary: TensorSummary) -> dict
     }
 
 
-def _weight_columns(weights: Mapping[str, Array]) -> dict[str, float]:
+def _weight_columns(weights: Arrays) -> dict[str, float]:
     """Summaries over the weights whose gradient varies."""
     varies = weights["variance"] > 0
-    summaries = {
-        "weight_skewness_median": (np.median, "skewness"),
-        "weight_excess_kurtosis_median": (np.median, "excess_kurtosis"),
-        "gsnr_median": (np.median, "gsnr"),
-        "gsnr_mean": (np.mean, "gsnr"),
+    known = {
+        name: values[varies] if varies.any() else np.full(1, np.nan)
+        for name, values in weights.items()
     }
-    found = {
-        column: float(summarise(weights[name][varies])) if varies.any() else math.nan
-        for column, (summarise, name) in summaries.items()
+    return {
+        "weight_skewness_median": float(np.median(known["skewness"])),
+        "weight_excess_kurtosis_median": float(np.median(known["excess_kurtosis"])),
+        "gsnr_median": float(np.median(known["gsnr"])),
+        "gsnr_mean": float(known["gsnr"].mean()),
+        "constant_weights": int(np.count_nonzero(weights["variance"] == 0)),
     }
-    return {**found, "constant_weights": int(np.count_nonzero(weights["variance"] == 0))}
 
 
-def _trial_means(settings: TrialSettings, trials: Mapping[str, Array]) -> dict[str, float]:
+def _trial_means(settings: TrialSettings, trials: Arrays) -> dict[str, float]:
     """Means over trials of what the steps say; NaN where one is not a number."""
     steps, squares = settings.batches_per_trial, trials["sum_of_squares"]
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -3,7 +3,7 @@
 import math
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
@@ -14,18 +14,13 @@ from numpy.typing import NDArray
 from gradatlas.core.files import replace_file
 from gradatlas.statistics.laws import compare_laws, local_exponents
 from gradatlas.statistics.noise_scale import noise_scales
-from gradatlas.statistics.norm_definitions import (
-    LAW_MARGIN,
-    compare_definitions,
-    square_root_deviations,
-)
+from gradatlas.statistics.norm_definitions import LAW_MARGIN, compare_definitions, square_root_law
 from gradatlas.statistics.norms import weighted_l_ratios
 from gradatlas.statistics.paired import PairedTrials, read_paired
 from gradatlas.statistics.resampling import (
     MINIMUM_CLUSTERS,
     Bootstrap,
-    Clusters,
-    WeightedStatistic,
+    Clustered,
     bootstrap,
     jackknife,
     log_means,
@@ -55,43 +50,35 @@ SAMPLE_SHARE = 0.5
 DIVERGED_LIMIT = 0.05
 
 
-@dataclass(frozen=True)
-class Claim:
-    """One claim, and what the tests for it and against it show."""
-
-    text: str
-    supported: str
-    opposed: str
-
-
 _RISES = "the log-log slope is positive"
 _FALLS = "the slope is negative, or some batch size lies more than 5 % below a smaller one"
 
-CLAIMS: Mapping[int, Claim] = {
-    1: Claim("The mean norm rises with batch size", _RISES, _FALLS),
-    2: Claim(
+#: The claim, what the test for it shows, and what the test against it shows.
+CLAIMS: Mapping[int, tuple[str, str, str]] = {
+    1: ("The mean norm rises with batch size", _RISES, _FALLS),
+    2: (
         "The mean norm rises as the square root of batch size",
         "every mean lies within 10 % of the fitted square-root law",
         "some mean lies more than 10 % off the fitted square-root law",
     ),
-    3: Claim("At equal mean distance the relative spread rises with batch size", _RISES, _FALLS),
-    4: Claim(
+    3: ("At equal mean distance the relative spread rises with batch size", _RISES, _FALLS),
+    4: (
         "Early gradients are larger than late ones",
         "the mean norm of the first checkpoint is larger at every batch size",
         "it is smaller at some batch size",
     ),
-    5: Claim(
+    5: (
         "Larger batches have heavier tails",
         "the L-kurtosis of the norm rises with batch size",
         "it rises by less than 0.022 over all batch sizes, half the step from the Gaussian to the "
         "logistic distribution",
     ),
-    6: Claim(
+    6: (
         "Samples in a batch compete: one large step is shorter than the sum of the small ones",
         "the mean norm at the largest batch size is below that at every other",
         "it is above that at some other",
     ),
-    7: Claim(
+    7: (
         "The spread comes from the samples, not from their order",
         "the samples account for more than half of the norm's variance at every batch size",
         "they account for less than half at some batch size",
@@ -128,10 +115,9 @@ def compare_batch_sizes(
         "noise_scale": noise_scales(trials, resampling),
         "claims": judge(trials, resampling),
     }
-    for name, table in tables.items():
+    others = {"law_curves": curves, "notes": _notes(tables, trials)}
+    for name, table in {**tables, **others}.items():
         write_csv(files[name], table)
-    write_csv(files["notes"], _notes(tables, trials))
-    write_csv(files["law_curves"], curves)
     page = render(tables["claims"], tables["norm_definitions"], confidence)
     replace_file(files["claims_page"], page.encode())
 
@@ -176,7 +162,7 @@ def judge(trials: Sequence[PairedTrials], resampling: Bootstrap) -> pd.DataFrame
         *("for_p_value", "against_p_value", "remark"),
     ]
     rows = [
-        (claim, *paired.key, *_weigh(paired, *evidence))
+        (claim, *paired.key, *_weigh(paired, evidence))
         for claim, paired, evidence in _evidence(trials, resampling)
     ]
     table = pd.DataFrame(rows, columns=columns)
@@ -208,14 +194,13 @@ def _evidence(
     moving = [p for p in trials if p.settings.update.moves and p.own_samples and len(p.trials) > 1]
     for paired in moving:
         if len(paired.batch_sizes) > 1:
-            means = log_means(paired.norm, paired.clusters)
+            sizes, means = paired.batch_sizes, log_means(paired.norm, paired.clusters)
             spreads = log_spreads(paired.norm, paired.clusters)
-            yield 1, paired, _rises("mean norm", paired.batch_sizes, *means, resampling)
-            yield 2, paired, _square_root(paired.batch_sizes, *means, resampling)
-            name = "relative standard deviation"
-            yield 3, paired, _rises(name, paired.batch_sizes, *spreads, resampling)
+            yield 1, paired, _rises("mean norm", sizes, means, resampling)
+            yield 2, paired, _square_root(sizes, means, resampling)
+            yield 3, paired, _rises("relative standard deviation", sizes, spreads, resampling)
             yield 5, paired, _tails(paired, resampling)
-            yield 6, paired, _competition(paired, *means, resampling)
+            yield 6, paired, _competition(paired, means, resampling)
         first = next(other for other in moving if other.key[0] == paired.key[0])
         if first.settings.epoch < paired.settings.epoch:
             yield 4, *_early_larger(first, paired, resampling)
@@ -223,19 +208,13 @@ def _evidence(
         yield 7, paired, _samples_not_order(paired, resampling)
 
 
-def _weigh(
-    paired: PairedTrials,
-    statistic: str,
-    ends: Sequence[float],
-    supports: Array,
-    opposes: Array,
-    remark: str,
-) -> tuple[object, ...]:
-    """Evidence with one p-value for the claim and one against; none where many trials diverged.
+def _weigh(paired: PairedTrials, evidence: Evidence) -> tuple[object, ...]:
+    """Evidence with one p-value for the claim and one against; 1 where many trials diverged.
 
-    The largest p-value counts where all must hold (an intersection-union test), the smallest,
-    corrected for their number (Bonferroni), where one suffices.
+    The largest counts where all must hold (an intersection-union test), the smallest, corrected for
+    their number (Bonferroni), where one suffices.
     """
+    statistic, ends, supports, opposes, remark = evidence
     p_values = float(supports.max()), min(1.0, len(opposes) * float(opposes.min()))
     total = len(paired.trials) + paired.diverged
     if paired.diverged:
@@ -246,26 +225,21 @@ def _weigh(
     return statistic, *ends, *p_values, remark
 
 
-def _interval(
-    contrast: Array, statistic: WeightedStatistic, clusters: Clusters, resampling: Bootstrap
-) -> list[float]:
+def _interval(contrast: Array, statistic: Clustered, resampling: Bootstrap) -> list[float]:
     """Estimate and BCa interval of one contrast of statistics of shape (B, ...)."""
-    values = bootstrap(
-        lambda weights: np.tensordot(contrast, statistic(weights), 1)[None], clusters, resampling
-    )
-    return [float(value) for value in values[:, 0]]
+    values, clusters = statistic
+    found = bootstrap(lambda w: np.tensordot(contrast, values(w), 1)[None], clusters, resampling)
+    return [float(end) for end in found[:, 0]]
 
 
-def _rises(
-    name: str, sizes: Sizes, statistic: WeightedStatistic, clusters: Clusters, resampling: Bootstrap
-) -> Evidence:
+def _rises(name: str, sizes: Sizes, statistic: Clustered, resampling: Bootstrap) -> Evidence:
     """The slope is positive, or negative, or some pair falls by more than 5 %."""
-    slope, pooled = slope_contrast(np.log(sizes)), jackknife(statistic, clusters)
+    slope, pooled = slope_contrast(np.log(sizes)), jackknife(*statistic)
     each = np.eye(len(sizes))
     falls = np.stack([a - b for a, b in combinations(each, 2)])  # smaller less larger batch size
     falling = len(falls) * pooled.above(falls, -FALL_MARGIN).min()
     supports, negative = pooled.above(slope[None]), pooled.above(-slope[None])
-    ends = _interval(slope, statistic, clusters, resampling)
+    ends = _interval(slope, statistic, resampling)
     remark = _largest_fall(sizes, falls, falls @ pooled.estimate)
     return f"log-log slope of the {name}", ends, supports, np.append(negative, falling), remark
 
@@ -279,10 +253,8 @@ def _largest_fall(sizes: Sizes, falls: Array, values: Array) -> str:
     return f"falls by up to {fall:.1f} %, from batch size {smaller} to {larger}"
 
 
-def _square_root(
-    sizes: Sizes, means: WeightedStatistic, clusters: Clusters, resampling: Bootstrap
-) -> Evidence:
-    pooled, (contrasts, law) = jackknife(means, clusters), square_root_deviations(sizes)
+def _square_root(sizes: Sizes, means: Clustered, resampling: Bootstrap) -> Evidence:
+    pooled, (contrasts, law) = jackknife(*means), square_root_law(sizes)
     both_sides, laws = np.concatenate([contrasts, -contrasts]), np.concatenate([law, -law])
     inside = pooled.above(both_sides, laws - LAW_MARGIN)
     outside = pooled.above(both_sides, laws + LAW_MARGIN)
@@ -290,7 +262,7 @@ def _square_root(
     worst = int(np.argmax(np.abs(deviations)))
     times = f"{math.exp(deviations[worst]):.2f} times the fitted square-root law"
     remark = f"the mean norm at batch size {sizes[worst]} is {times}"
-    ends = _interval(slope_contrast(np.log(sizes)), means, clusters, resampling)
+    ends = _interval(slope_contrast(np.log(sizes)), means, resampling)
     return "log-log slope of the mean norm, 1/2 by the claim", ends, inside, outside, remark
 
 
@@ -311,7 +283,7 @@ def _early_larger(
     smallest = int(np.argmin(pooled.estimate))
     epochs = f"epoch {early.settings.epoch} over {late.settings.epoch}"
     name = f"smallest ratio of the mean norms, {epochs} (batch size {sizes[smallest]})"
-    ends = [math.exp(end) for end in _interval(each[smallest], *ratios, resampling)]
+    ends = [math.exp(end) for end in _interval(each[smallest], ratios, resampling)]
     remark = f"the largest ratio is {math.exp(pooled.estimate.max()):.2f}"
     common = replace(late, trials=trials, diverged=max(early.diverged, late.diverged))
     return common, (name, ends, pooled.above(each), pooled.above(-each), remark)
@@ -326,7 +298,7 @@ def _tails(paired: PairedTrials, resampling: Bootstrap) -> Evidence:
 
     pooled = jackknife(kurtosis, paired.clusters)
     name = "change of the norm's L-kurtosis over all batch sizes, from its slope against log B"
-    ends = _interval(change, kurtosis, paired.clusters, resampling)
+    ends = _interval(change, (kurtosis, paired.clusters), resampling)
     rises = pooled.above(change[None])
     stays = pooled.above(-change[None], -TAIL_MARGIN)
     first, last = pooled.estimate[[0, -1]]
@@ -334,15 +306,13 @@ def _tails(paired: PairedTrials, resampling: Bootstrap) -> Evidence:
     return name, ends, rises, stays, f"L-kurtosis is {found}, 0.123 for a Gaussian"
 
 
-def _competition(
-    paired: PairedTrials, means: WeightedStatistic, clusters: Clusters, resampling: Bootstrap
-) -> Evidence:
+def _competition(paired: PairedTrials, means: Clustered, resampling: Bootstrap) -> Evidence:
     smallest, largest = paired.batch_sizes[[0, -1]]
     each = np.eye(len(paired.batch_sizes))
     larger = each[-1] - each[:-1]  # largest batch size less each other
-    pooled = jackknife(means, clusters)
+    pooled = jackknife(*means)
     name = f"mean norm at batch size {largest} over that at {smallest}"
-    ends = [math.exp(end) for end in _interval(larger[0], means, clusters, resampling)]
+    ends = [math.exp(end) for end in _interval(larger[0], means, resampling)]
     left = float((paired.norm[0] / paired.path_length[0]).mean())
     remark = f"at batch size {smallest} the sum is {left:.2f} of the path's length"
     return name, ends, pooled.above(-larger), pooled.above(larger), remark
@@ -377,39 +347,33 @@ def render(verdicts: pd.DataFrame, definitions: pd.DataFrame, confidence: float)
 
 
 def _render_claim(number: int, verdicts: pd.DataFrame) -> str:
-    claim = CLAIMS[number]
+    text, supported, opposed = CLAIMS[number]
     lines = [
         f"- {row.protocol!s}, epoch {row.epoch}: **{row.verdict!s}**. "
         f"{row.statistic!s}: {row.estimate:.4g} [{row.low:.4g}, {row.high:.4g}]; {row.remark!s} "
         f"(p for {row.for_p_value:.2g}, against {row.against_p_value:.2g})."
         for row in verdicts[verdicts["claim"] == number].itertuples()
     ]
-    parts = [
-        f"## {number}. {claim.text}",
-        f"For: {claim.supported}. Against: {claim.opposed}.",
-        "\n".join(lines or ["- There are no trials that this claim can be tested by."]),
-    ]
-    return "\n\n".join(parts)
+    found = "\n".join(lines or ["- There are no trials that this claim can be tested by."])
+    return f"## {number}. {text}\n\nFor: {supported}. Against: {opposed}.\n\n{found}"
 
 
 def _render_definitions(definitions: pd.DataFrame) -> str:
     """Which definition of the norm gives the square-root law and a growing spread."""
-    header = (
+    lines = [
         "| protocol | epoch | norm definition | exponent | spread exponent "
-        "| square-root law within 10 % | spread grows |\n|---|---|---|---|---|---|---|"
-    )
-    rows = [
-        f"| {row.protocol!s} | {row.epoch} | {row.norm_definition!s} "
-        f"| {row.exponent:.3f} | {row.spread_exponent:.3f} "
-        f"| {'yes' if row.square_root_within_margin else 'no'} "
-        f"| {'yes' if row.spread_grows else 'no'} |"
-        for row in definitions.itertuples()
+        "| square-root law within 10 % | spread grows |",
+        "|---|---|---|---|---|---|---|",
     ]
-    found = "; ".join(
-        f"{row.norm_definition!s} ({row.protocol!s}, epoch {row.epoch})"
-        for row in definitions.itertuples()
-        if row.square_root_within_margin and row.spread_grows
-    )
-    answer = f"Both hold for: {found}." if found else "Both hold for none of them."
+    both = []
+    for row in definitions.itertuples():
+        law, grows = bool(row.square_root_within_margin), bool(row.spread_grows)
+        lines.append(
+            f"| {row.protocol!s} | {row.epoch} | {row.norm_definition!s} | {row.exponent:.3f} "
+            f"| {row.spread_exponent:.3f} | {'yes' if law else 'no'} | {'yes' if grows else 'no'} |"
+        )
+        if law and grows:
+            both.append(f"{row.norm_definition!s} ({row.protocol!s}, epoch {row.epoch})")
+    answer = f"Both hold for: {'; '.join(both)}." if both else "Both hold for none of them."
     title = "## Which definition of the norm gives the square-root law and a growing spread?"
-    return "\n\n".join([title, "\n".join([header, *rows]), answer])
+    return "\n\n".join([title, "\n".join(lines), answer])

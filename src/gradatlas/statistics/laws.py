@@ -40,11 +40,8 @@ _CURVE_POINTS = 60
 class Law:
     """A family of curves of the mean squared norm against batch size.
 
-    Attributes:
-        name: Name in the tables.
-        formula: What it says.
-        columns: From batch sizes to curves whose combinations without a negative coefficient are
-            the law, shape (B, c); None for the power law, a straight line of the logarithms.
+    ``columns`` are curves, from batch sizes to shape (B, c), whose combinations without a negative
+    coefficient are the law; None for the power law, a straight line of the logarithms.
     """
 
     name: str
@@ -120,14 +117,12 @@ def left_out_errors(law: Law, batch_sizes: Array, squared_norms: Array) -> Array
 def corrected_information_criterion(residuals: Array, parameters: int) -> float:
     """AICc of n Gaussian residuals of unknown variance (Hurvich and Tsai 1989); lower is better.
 
-    n log(RSS / n) + 2 k + 2 k (k + 1) / (n - k - 1) with k free parameters, the variance among
-    them; NaN where n - k - 1 is not positive.
+    The variance is among the k parameters; NaN where n - k - 1 is not positive.
     """
-    n, squares = len(residuals), float(np.square(residuals).sum())
-    if n - parameters - 1 <= 0 or squares == 0:
+    n, k, squares = len(residuals), parameters, float(np.square(residuals).sum())
+    if n - k - 1 <= 0 or squares == 0:
         return math.nan
-    penalty = 2 * parameters + 2 * parameters * (parameters + 1) / (n - parameters - 1)
-    return n * math.log(squares / n) + penalty
+    return n * math.log(squares / n) + (2 * k + 2 * k * (k + 1) / (n - k - 1))
 
 
 def compare_laws(trials: Sequence[PairedTrials]) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -150,16 +145,12 @@ def compare_laws(trials: Sequence[PairedTrials]) -> tuple[pd.DataFrame, pd.DataF
             row, curve = _compare(paired, law)
             rows.append((*paired.key, law.name, law.formula, *row))
             points += ((*paired.key, law.name, *point) for point in curve.tolist())
-    columns = [
-        *("protocol", "epoch", "law", "formula", "parameters", "largest_error"),
-        *("left_out_error", "largest_left_out_error", "interpolation_error"),
-        *("information_criterion", "lack_of_fit_p_value"),
-    ]
-    curves = ["batch_size", "fitted_norm", "root_mean_square_norm", "relative_error"]
-    return (
-        pd.DataFrame(rows, columns=columns),
-        pd.DataFrame(points, columns=["protocol", "epoch", "law", *curves]),
-    )
+    key = ["protocol", "epoch", "law"]
+    errors = ["largest_error", "left_out_error", "largest_left_out_error", "interpolation_error"]
+    tests = ["information_criterion", "lack_of_fit_p_value"]
+    point = ["batch_size", "fitted_norm", "root_mean_square_norm", "relative_error"]
+    scaling = pd.DataFrame(rows, columns=[*key, "formula", "parameters", *errors, *tests])
+    return scaling, pd.DataFrame(points, columns=[*key, *point])
 
 
 def _compare(paired: PairedTrials, law: Law) -> tuple[tuple[float, ...], Array]:

@@ -1,7 +1,7 @@
 """Moments of tensors in float64: central ones, element by element and mergeable, and tr Sigma^2."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from math import comb, factorial, perm
@@ -16,25 +16,17 @@ Array = NDArray[np.float64]
 # Rows whose mean stands in for the block's while powers are summed.
 _SHIFT_ROWS = 64
 
-# Trials of one Gram matrix: 32 MB, whatever the number of trials.
-_TRIALS_AT_A_TIME = 2000
 # Columns that are centred in float64 at a time.
 _COLUMNS_AT_A_TIME = 1024
 
 
 @dataclass(frozen=True)
 class Moments:
-    """Central moments of ``count`` tensors, element by element.
+    """Central moments of tensors, element by element."""
 
-    Attributes:
-        count: Number of tensors.
-        mean: Their mean, any shape.
-        sums: Sums of the powers 2, 3, ... of the deviations, shape (order - 1, *mean.shape).
-    """
-
-    count: int
-    mean: Array
-    sums: Array
+    count: int  # number of tensors
+    mean: Array  # any shape
+    sums: Array  # of the powers 2, 3, ... of the deviations, shape (order - 1, *mean.shape)
 
     @property
     def order(self) -> int:
@@ -128,7 +120,7 @@ def excess_kurtosis(moments: Moments) -> Array:
         return np.full_like(moments.mean, np.nan)
     m2, m4 = moments.sums[0] / n, moments.sums[2] / n
     k4 = n**2 * ((n + 1) * m4 - 3 * (n - 1) * m2**2) / ((n - 1) * (n - 2) * (n - 3))
-    return k4 / _spread(moments) ** 2
+    return np.asarray(k4 / _spread(moments) ** 2)
 
 
 def standardised_moment(moments: Moments, order: int) -> Array:
@@ -189,44 +181,25 @@ def _kernel(order: int) -> Callable[[NDArray[np.floating], Array, Array], None]:
     return compiled()(add_power_sums)
 
 
-def squared_covariance_trace(tensors: NDArray[np.floating]) -> tuple[float, int]:
-    """Unbiased estimate of tr Sigma^2, and the number of trials behind it; NaN and 0 of 3 or fewer.
+def squared_covariance_trace(tensors: NDArray[np.floating]) -> float:
+    """Unbiased estimate of tr Sigma^2, which may be negative; NaN with fewer than 4 trials.
 
     Himeno and Yamada (2014): with S the sample covariance of n trials and
     Q = sum_i |x_i - mean|^4 / (n - 1),
     (n - 1) / (n (n - 2) (n - 3)) ((n - 1) (n - 2) tr S^2 + (tr S)^2 - n Q),
-    unbiased for any distribution; it may be negative. Computed from the Gram matrix of at most 2000
-    trials at a time, weighted by their number; D x D is never formed.
+    unbiased for any distribution. Computed from the Gram matrix (t, t); D x D is never formed.
     """
-    starts = range(0, len(tensors), _TRIALS_AT_A_TIME)
-    return weighted_mean(_squared_trace(tensors[i : i + _TRIALS_AT_A_TIME]) for i in starts)
-
-
-def weighted_mean(estimates: Iterable[tuple[float, int]]) -> tuple[float, int]:
-    """Mean of estimates, weighted by the trials behind each, and their sum; NaN and 0 of none."""
-    known = [(value, count) for value, count in estimates if count]
-    trials = sum(count for _, count in known)
-    return sum(value * count for value, count in known) / trials if known else math.nan, trials
-
-
-def _squared_trace(tensors: NDArray[np.floating]) -> tuple[float, int]:
     n = len(tensors)
     if n < 4:
-        return math.nan, 0
-    gram = _centred_gram(tensors)
+        return math.nan
+    gram = np.zeros((n, n))
+    for start in range(0, tensors.shape[1], _COLUMNS_AT_A_TIME):
+        columns = tensors[:, start : start + _COLUMNS_AT_A_TIME].astype(np.float64)
+        columns -= columns.mean(axis=0)
+        gram += columns @ columns.T
     squared_deviations = gram.diagonal()
     trace = squared_deviations.sum() / (n - 1)
     trace_of_square = np.square(gram).sum() / (n - 1) ** 2
     fourth = np.square(squared_deviations).sum() / (n - 1)
     sums = (n - 1) * (n - 2) * trace_of_square + trace**2 - n * fourth
-    return float((n - 1) / (n * (n - 2) * (n - 3)) * sums), n
-
-
-def _centred_gram(tensors: NDArray[np.floating]) -> Array:
-    """Scalar products of the deviations from the mean, shape (t, t)."""
-    gram = np.zeros((len(tensors), len(tensors)))
-    for start in range(0, tensors.shape[1], _COLUMNS_AT_A_TIME):
-        columns = tensors[:, start : start + _COLUMNS_AT_A_TIME].astype(np.float64)
-        columns -= columns.mean(axis=0)
-        gram += columns @ columns.T
-    return gram
+    return float((n - 1) / (n * (n - 2) * (n - 3)) * sums)

@@ -118,18 +118,16 @@ def _estimates(paired: PairedTrials, resampling: Bootstrap) -> Iterator[tuple[st
         return signal_to_noise(squared_norm, product, float(products.mean()))[None] / factor
 
     statistic = of_means(of_trials, np.stack([squares[-1], products]), paired.clusters)
-    yield "trial covariance", samples, _noise_scale(bootstrap(*statistic, resampling))
+    signal = bootstrap(*statistic, resampling)[:, 0]
+    yield "trial covariance", samples, reciprocal_interval(*signal.tolist())
     for index, batch_size in enumerate(paired.batch_sizes.tolist()):
         if batch_size < samples:
             parts = two_batch_parts(batch_size, samples, settings.training_samples)
-            statistic = of_means(
-                lambda means, _, parts=parts: two_batch_signal(means, parts)[None],
-                np.stack([paired.sum_of_squares[index], squares[index]]),
-                paired.clusters,
-            )
-            yield "two batch sizes", batch_size, _noise_scale(bootstrap(*statistic, resampling))
 
+            def of_batches(means: Array, _: Array, parts: Array = parts) -> Array:
+                return two_batch_signal(means, parts)[None]
 
-def _noise_scale(signal: Array) -> Ends:
-    """From the signal-to-noise ratio of single samples and its interval, shape (3, 1)."""
-    return reciprocal_interval(*signal[:, 0].tolist())
+            pair = np.stack([paired.sum_of_squares[index], squares[index]])
+            statistic = of_means(of_batches, pair, paired.clusters)
+            signal = bootstrap(*statistic, resampling)[:, 0]
+            yield "two batch sizes", batch_size, reciprocal_interval(*signal.tolist())

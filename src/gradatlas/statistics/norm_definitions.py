@@ -1,7 +1,6 @@
 """Every definition of "the gradient norm" that the stored scalars allow, side by side."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -27,33 +26,25 @@ LAW_MARGIN = np.log(1.10)
 _ROUNDING = 1e-6
 
 
-@dataclass(frozen=True)
-class NormDefinition:
-    """One way to measure "the gradient norm" of a trial."""
-
-    name: str
-    formula: str
-    values: Callable[[PairedTrials], Array]  # of each trial, shape (B, T)
-
-
 def _over_k(paired: PairedTrials, values: Array) -> Array:
     return values / paired.batches_per_trial[:, None]
 
 
-_ROOT, _MEAN_ROOT = "sqrt(sum |g_t|^2)", "sqrt(sum |g_t|^2 / K)"
-NORM_DEFINITIONS = (
-    NormDefinition("norm of the sum", "|S|", lambda p: p.norm),
-    NormDefinition("over batch size", "|S| / B", lambda p: p.norm / p.batch_sizes[:, None]),
-    NormDefinition("over steps", "|S| / K", lambda p: _over_k(p, p.norm)),
-    NormDefinition("mean over steps", "sum |g_t| / K", lambda p: _over_k(p, p.path_length)),
-    NormDefinition("root of summed squares", _ROOT, lambda p: np.sqrt(p.sum_of_squares)),
-    NormDefinition(
-        "root mean square over steps", _MEAN_ROOT, lambda p: np.sqrt(_over_k(p, p.sum_of_squares))
+#: Ways to measure "the gradient norm" of a trial: by name, the formula, and its values (B, T).
+NORM_DEFINITIONS: Mapping[str, tuple[str, Callable[[PairedTrials], Array]]] = {
+    "norm of the sum": ("|S|", lambda p: p.norm),
+    "over batch size": ("|S| / B", lambda p: p.norm / p.batch_sizes[:, None]),
+    "over steps": ("|S| / K", lambda p: _over_k(p, p.norm)),
+    "mean over steps": ("sum |g_t| / K", lambda p: _over_k(p, p.path_length)),
+    "root of summed squares": ("sqrt(sum |g_t|^2)", lambda p: np.sqrt(p.sum_of_squares)),
+    "root mean square over steps": (
+        "sqrt(sum |g_t|^2 / K)",
+        lambda p: np.sqrt(_over_k(p, p.sum_of_squares)),
     ),
-)
+}
 
 
-def square_root_deviations(batch_sizes: NDArray[np.integer]) -> tuple[Array, Array]:
+def square_root_law(batch_sizes: NDArray[np.integer]) -> tuple[Array, Array]:
     """Contrasts of log means, (B, B), and what less, (B,), they deviate from a square-root law."""
     centring = np.eye(len(batch_sizes)) - 1 / len(batch_sizes)
     return centring, centring @ (0.5 * np.log(batch_sizes))
@@ -72,15 +63,10 @@ def compare_definitions(trials: Sequence[PairedTrials], resampling: Bootstrap) -
         smallest ratio of neighbouring means.
     """
     rows = [
-        (
-            *paired.key,
-            definition.name,
-            definition.formula,
-            *_compare(paired, definition, resampling),
-        )
+        (*paired.key, name, formula, *_compare(paired, values(paired), resampling))
         for paired in trials
         if len(paired.batch_sizes) > 1 and len(paired.trials) > 1 and paired.own_samples
-        for definition in NORM_DEFINITIONS
+        for name, (formula, values) in NORM_DEFINITIONS.items()
     ]
     columns = [
         *("protocol", "epoch", "norm_definition", "formula"),
@@ -92,17 +78,15 @@ def compare_definitions(trials: Sequence[PairedTrials], resampling: Bootstrap) -
     return pd.DataFrame(rows, columns=columns)
 
 
-def _compare(
-    paired: PairedTrials, definition: NormDefinition, resampling: Bootstrap
-) -> tuple[float | bool, ...]:
+def _compare(paired: PairedTrials, norms: Array, resampling: Bootstrap) -> tuple[float | bool, ...]:
     """The columns of one definition behind its formula."""
-    values, slope = definition.values(paired), slope_contrast(np.log(paired.batch_sizes))
-    statistic, clusters = log_means_and_spreads(values, paired.clusters)
+    slope = slope_contrast(np.log(paired.batch_sizes))
+    statistic, clusters = log_means_and_spreads(norms, paired.clusters)
     found = bootstrap(lambda w: np.tensordot(statistic(w), slope, (1, 0)), clusters, resampling)
     exponent, spread_exponent = found.T.tolist()  # each with the ends of its interval
-    means = jackknife(*log_means(values, paired.clusters))
+    means = jackknife(*log_means(norms, paired.clusters))
     against_half = 2 * means.above(np.stack([slope, -slope]), np.array([0.5, -0.5])).min()
-    _, law = square_root_deviations(paired.batch_sizes)
+    _, law = square_root_law(paired.batch_sizes)
     deviation = np.abs(means.estimate - means.estimate.mean() - law).max()
     steps = np.diff(means.estimate)
     flat = np.abs(steps).max() < _ROUNDING  # as |S| where weights stay

@@ -6,12 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradatlas.core.runtime import compiled
-from gradatlas.statistics.resampling import (
-    Bootstrap,
-    Clusters,
-    number_clusters,
-    studentised_bootstrap,
-)
+from gradatlas.statistics.resampling import Bootstrap, Clusters, cluster_sums, studentised_bootstrap
 
 Array = NDArray[np.float64]
 
@@ -63,7 +58,8 @@ def shape_intervals(norms: Array, clusters: Clusters, resampling: Bootstrap) -> 
     estimates = shape_statistics(np.ones(len(norms)), norms)[3:]
     if np.isnan(estimates).any():
         return np.stack([estimates, *np.full((2, 2), np.nan)])
-    sums = _cluster_sums(norms, clusters)
+    powers = [((norms - norms.mean()) / norms.std()) ** power for power in range(5)]
+    sums = np.ascontiguousarray(cluster_sums(np.stack(powers), clusters).T)  # (C, 5)
     products = (sums[:, :, None] * sums[:, None, :]).reshape(len(sums), -1)
 
     def statistic(weights: Array) -> Array:
@@ -75,15 +71,6 @@ def shape_intervals(norms: Array, clusters: Clusters, resampling: Bootstrap) -> 
         found = studentised_bootstrap(statistic, np.arange(len(sums)), resampling)
     low, high = ((np.sinh(s), np.exp(k) - _GAUSSIAN_KURTOSIS) for s, k in found[1:])
     return np.stack([estimates, low, high])
-
-
-def _cluster_sums(norms: Array, clusters: Clusters) -> Array:
-    """Sums of the powers 0 to 4 of the standardised norms of each cluster, shape (C, 5)."""
-    count, cluster_of_trial = number_clusters(clusters)
-    standardised = (norms - norms.mean()) / norms.std()
-    return np.stack(
-        [np.bincount(cluster_of_trial, standardised**power, count) for power in range(5)], axis=1
-    )
 
 
 def _on_their_scales(sums: Array, pairs: Array) -> Array:

@@ -18,28 +18,16 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class PairedTrials:
-    """The scalars of the trials that did not diverge at any batch size of one protocol and epoch.
+    """The scalars of the trials of one protocol and epoch that diverged at no batch size."""
 
-    Attributes:
-        settings: The record of the trials at the smallest batch size; only that changes.
-        batch_sizes: Ascending, shape (B,).
-        trials: Numbers of the trials, shape (T,).
-        diverged: Trials left out because they diverged at one batch size or more.
-        norm: |S|, shape (B, T).
-        path_length: Sum over minibatches of |g_t|, shape (B, T).
-        sum_of_squares: Sum over minibatches of |g_t|^2, shape (B, T).
-        product_with_others: Average scalar product of S with those of the other trials, shape
-            (B, T); NaN where it was not computed.
-    """
-
-    settings: TrialSettings
-    batch_sizes: NDArray[np.int64]
-    trials: NDArray[np.int64]
-    diverged: int
-    norm: Array
-    path_length: Array
-    sum_of_squares: Array
-    product_with_others: Array
+    settings: TrialSettings  # at the smallest batch size; only that changes
+    batch_sizes: NDArray[np.int64]  # ascending, shape (B,)
+    trials: NDArray[np.int64]  # numbers of the trials, shape (T,)
+    diverged: int  # trials left out because they diverged at one batch size or more
+    norm: Array  # |S|, shape (B, T)
+    path_length: Array  # sum over minibatches of |g_t|, shape (B, T)
+    sum_of_squares: Array  # sum over minibatches of |g_t|^2, shape (B, T)
+    product_with_others: Array  # mean scalar product of S with those of other trials, or NaN
 
     @property
     def key(self) -> tuple[str, int]:

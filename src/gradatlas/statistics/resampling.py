@@ -3,7 +3,6 @@
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +20,7 @@ WeightedStatistic = Callable[[Array], Array]
 
 #: Number of the cluster of each trial, shape (T,): those of equal numbers are drawn together.
 Clusters = NDArray[np.integer]
+Clustered = tuple[WeightedStatistic, Clusters]
 
 # Elements of an array of weights, 2 MB: it stays in the cache, whatever the resamples. With fewer
 # than 8 of them it would cost more to prepare the statistic than to compute it.
@@ -58,9 +58,15 @@ def number_clusters(clusters: Clusters) -> tuple[int, NDArray[np.intp]]:
     return int(group_of_trial.max()) + 1, group_of_trial
 
 
+def cluster_sums(values: Array, clusters: Clusters) -> Array:
+    """Sums over the trials of each cluster, or group of them, of values (m, T), shape (m, C)."""
+    count, group = number_clusters(clusters)
+    return np.stack([np.bincount(group, row, count) for row in values])
+
+
 def of_means(
     statistic: Callable[[Array, Array], Array], values: Array, clusters: Clusters
-) -> tuple[WeightedStatistic, Clusters]:
+) -> Clustered:
     """A statistic of means as one of weighted groups of clusters, and the numbers of the groups.
 
     It takes the means of values (m, T), shape (m, ...), and how many trials count, shape (...).
@@ -68,7 +74,7 @@ def of_means(
     """
     count, group = number_clusters(clusters)
     trials = np.bincount(group, minlength=count).astype(np.float64)
-    sums = np.stack([np.bincount(group, row, count) for row in values])  # (m, group)
+    sums = cluster_sums(values, clusters)
 
     def of_groups(weights: Array) -> Array:
         n = weights @ trials
@@ -77,12 +83,12 @@ def of_means(
     return of_groups, np.arange(count)
 
 
-def log_means(values: Array, clusters: Clusters) -> tuple[WeightedStatistic, Clusters]:
+def log_means(values: Array, clusters: Clusters) -> Clustered:
     """Logarithms of the means of positive values, shape (B, T)."""
     return of_means(lambda means, _: np.log(means), values, clusters)
 
 
-def log_means_and_spreads(values: Array, clusters: Clusters) -> tuple[WeightedStatistic, Clusters]:
+def log_means_and_spreads(values: Array, clusters: Clusters) -> Clustered:
     """Logarithms of means and relative standard deviations of positive values, shape (B, T).
 
     The statistic has the shape (2, B, ...); minus infinity where there is no spread.
@@ -100,7 +106,7 @@ def log_means_and_spreads(values: Array, clusters: Clusters) -> tuple[WeightedSt
     return of_means(statistic, np.concatenate([deviations, np.square(deviations)]), clusters)
 
 
-def log_spreads(values: Array, clusters: Clusters) -> tuple[WeightedStatistic, Clusters]:
+def log_spreads(values: Array, clusters: Clusters) -> Clustered:
     """Logarithms of the relative standard deviations of positive values, shape (B, T)."""
     both, groups = log_means_and_spreads(values, clusters)
     return lambda weights: both(weights)[1], groups
@@ -115,13 +121,10 @@ def bootstrap(statistic: WeightedStatistic, clusters: Clusters, resampling: Boot
         Estimates, lower and upper ends of the k statistics, shape (3, k). The ends are NaN where
         there is no spread, and with fewer than 20 clusters, as intervals would be far too narrow.
     """
-    count, cluster_of_trial = number_clusters(clusters)
     with np.errstate(divide="ignore", invalid="ignore"):
         estimate = np.asarray(statistic(np.ones(len(clusters))), dtype=np.float64)
-    if count < MINIMUM_CLUSTERS:
-        return np.stack([estimate, *np.full((2, *estimate.shape), np.nan)])
-    low, high, _ = _resample(statistic, count, cluster_of_trial, resampling, "BCa")
-    return np.stack([estimate, low, high])
+    ends, _ = _resample(statistic, clusters, resampling, bca=True)
+    return np.stack([estimate, *ends])
 
 
 def studentised_bootstrap(
@@ -133,71 +136,56 @@ def studentised_bootstrap(
     of |resample's statistic - estimate| / resample's standard error says how many standard errors
     the interval reaches to either side. Returned is what ``bootstrap`` returns.
     """
-    count, cluster_of_trial = number_clusters(clusters)
     estimate, error = np.split(np.asarray(statistic(np.ones(len(clusters)))), 2)
-    if count < MINIMUM_CLUSTERS:
-        return np.stack([estimate, *np.full((2, *estimate.shape), np.nan)])
 
     def pivot(weights: Array) -> Array:
         values, errors = np.split(np.asarray(statistic(weights)), 2)
         return np.asarray(np.abs((values.T - estimate).T) / errors)
 
-    *_, pivots = _resample(pivot, count, cluster_of_trial, resampling, "percentile")
+    _, pivots = _resample(pivot, clusters, resampling, bca=False)
     margin = error * np.quantile(pivots, resampling.confidence, axis=-1)
     margin = np.where(np.isfinite(margin), margin, np.nan)
     return np.stack([estimate, estimate - margin, estimate + margin])
 
 
 def _resample(
-    statistic: WeightedStatistic,
-    count: int,
-    cluster_of_trial: NDArray[np.intp],
-    resampling: Bootstrap,
-    method: Literal["BCa", "percentile"],
-) -> tuple[Array, Array, Array]:
-    """SciPy's bootstrap of clusters instead of observations: low, high, all (k, resamples)."""
+    statistic: WeightedStatistic, clusters: Clusters, resampling: Bootstrap, *, bca: bool
+) -> tuple[Array, Array]:
+    """SciPy's bootstrap of clusters, not observations: ends (2, k) and values (k, resamples)."""
+    count, cluster_of_trial = number_clusters(clusters)
 
     def of_resample(index: NDArray[np.intp], axis: int = -1) -> Array:
         del axis  # SciPy always asks for the last one
-        return statistic(_count_draws(index, count)[..., cluster_of_trial])
+        rows = index.reshape(-1, index.shape[-1])
+        numbered = rows + count * np.arange(len(rows))[:, None]
+        draws = np.bincount(numbered.ravel(), minlength=count * len(rows)).astype(np.float64)
+        return statistic(draws.reshape(*index.shape[:-1], count)[..., cluster_of_trial])
 
-    with warnings.catch_warnings():
-        # A statistic without spread has no BCa interval: SciPy warns and returns NaN, as we do.
+    # A statistic without spread has no BCa interval: SciPy warns and returns NaN, as we do.
+    with warnings.catch_warnings(), np.errstate(divide="ignore", invalid="ignore"):
         warnings.simplefilter("ignore", stats.DegenerateDataWarning)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            result = stats.bootstrap(
-                (np.arange(count),),
-                of_resample,
-                n_resamples=resampling.resamples,
-                batch=max(8, _WEIGHTS_AT_A_TIME // len(cluster_of_trial)),
-                vectorized=True,
-                confidence_level=resampling.confidence,
-                method=method,
-                rng=np.random.default_rng(resampling.seed),
-            )
-    low, high = map(np.asarray, result.confidence_interval)
-    return low, high, np.asarray(result.bootstrap_distribution)
-
-
-def _count_draws(index: NDArray[np.intp], clusters: int) -> Array:
-    """How often each cluster was drawn: from shape (..., draw) to (..., cluster)."""
-    rows = index.reshape(-1, index.shape[-1])
-    flat = rows + clusters * np.arange(len(rows))[:, None]
-    counts = np.bincount(flat.ravel(), minlength=clusters * len(rows))
-    return counts.reshape(*index.shape[:-1], clusters).astype(np.float64)
+        if count < MINIMUM_CLUSTERS:
+            nothing = np.full_like(statistic(np.ones(len(clusters))), np.nan)
+            return np.stack([nothing, nothing]), nothing[:, None]
+        result = stats.bootstrap(
+            (np.arange(count),),
+            of_resample,
+            n_resamples=resampling.resamples,
+            batch=max(8, _WEIGHTS_AT_A_TIME // len(clusters)),
+            vectorized=True,
+            confidence_level=resampling.confidence,
+            method="BCa" if bca else "percentile",
+            rng=np.random.default_rng(resampling.seed),
+        )
+    return np.stack([*result.confidence_interval]), np.asarray(result.bootstrap_distribution)
 
 
 @dataclass(frozen=True, eq=False)
 class Jackknife:
-    """Estimates of k statistics of the same trials, and what each cluster contributes to them.
+    """Estimates of k statistics of the same trials, and what each cluster contributes to them."""
 
-    Attributes:
-        estimate: The statistics, shape (k,).
-        influence: Contribution of each of C clusters, mean 0, shape (k, C).
-    """
-
-    estimate: Array
-    influence: Array
+    estimate: Array  # shape (k,)
+    influence: Array  # of each cluster, mean 0, shape (k, C)
 
     @property
     def clusters(self) -> int:

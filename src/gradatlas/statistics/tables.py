@@ -20,6 +20,7 @@ from gradatlas.core.provenance import code_commit, library_versions
 from gradatlas.core.settings import TrialSettings, from_attributes, from_mapping
 
 Array = NDArray[np.float64]
+Arrays = Mapping[str, Array]
 
 KEY = ["protocol", "epoch", "batch_size"]
 VERDICTS = ["reproduced", "not reproduced", "undecided"]
@@ -39,7 +40,7 @@ class TrialScalars:
     """The scalars of all trials of one protocol, epoch and batch size."""
 
     settings: TrialSettings
-    columns: Mapping[str, Array]  # trial, norm, path_length, sum_of_squares ... each shape (T,)
+    columns: Arrays  # trial, norm, path_length, sum_of_squares ... each shape (T,)
 
     @property
     def finite(self) -> NDArray[np.bool_]:
@@ -68,20 +69,12 @@ def read_description(path: Path) -> Description:
 
 
 def write_maps(
-    path: Path,
-    selection: Selection,
-    weights: Mapping[str, Array],
-    trials: Mapping[str, Array],
-    hill_plot: Array,
+    path: Path, selection: Selection, weights: Arrays, trials: Arrays, hill_plot: Array
 ) -> None:
-    """Write statistics of each weight and scalars of each trial as HDF5, whole or not at all.
+    """Write maps of the weights and scalars of the trials (T,) as HDF5, whole or not at all.
 
-    Args:
-        path: File to write.
-        selection: The trials described; its attributes become those of the file.
-        weights: Maps by name, each of the tensor's shape.
-        trials: Scalars by name, each shape (T,).
-        hill_plot: Hill's tail index at 1, 2, ... upper order statistics of the norms.
+    The selection's attributes become those of the file. The Hill plot is the tail index of the
+    norms at 1, 2, ... upper order statistics.
     """
     buffer = io.BytesIO()
     with h5py.File(buffer, "w") as file:
@@ -100,7 +93,7 @@ def write_maps(
     replace_file(path, buffer.getvalue())
 
 
-def _write(file: h5py.File, arrays: Mapping[str, Array], *dimensions: str) -> None:
+def _write(file: h5py.File, arrays: Arrays, *dimensions: str) -> None:
     for name, values in arrays.items():
         dataset = file.create_dataset(name, data=values)
         for axis, dimension in zip(dataset.dims, dimensions, strict=True):
@@ -145,12 +138,11 @@ def normalise(statistics: pd.DataFrame) -> pd.DataFrame:
     Mean and standard deviation are multiplied by m_max / m, as if all batch sizes had moved the
     same mean distance, and stand behind those of the norm.
     """
+    mean = statistics["mean_norm"]
     largest = statistics.groupby(KEY[:2])["batch_size"].transform("idxmax")
-    target = statistics["mean_norm"].loc[largest].to_numpy()
-    factor = target / statistics["mean_norm"].to_numpy()
-    place = [*statistics].index("relative_std_high") + 1
-    result = statistics.copy()
-    result.insert(place, "normalised_mean", statistics["mean_norm"] * factor)
+    factor = mean.loc[largest].to_numpy() / mean.to_numpy()
+    place, result = [*statistics].index("relative_std_high") + 1, statistics.copy()
+    result.insert(place, "normalised_mean", mean * factor)
     result.insert(place + 1, "normalised_std", statistics["std_norm"] * factor)
     return result
 

@@ -15,22 +15,13 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class VarianceSources:
-    """One-way random-effects analysis of variance of the norm over sample sets.
+    """One-way random-effects analysis of variance of the norm over sample sets."""
 
-    Attributes:
-        between_sets: sigma^2 of the sample sets, (MS_between - MS_within) / orders; unbiased, so
-            it may be negative.
-        within_sets: sigma^2 of the orders of one set, MS_within.
-        f_ratio: MS_between / MS_within.
-        orders: Orders per set.
-        degrees_of_freedom: Between and within sets.
-    """
-
-    between_sets: float
-    within_sets: float
-    f_ratio: float
-    orders: float
-    degrees_of_freedom: tuple[int, int]
+    between_sets: float  # sigma^2 of the sets, (MS_between - MS_within) / orders; may be negative
+    within_sets: float  # sigma^2 of the orders of one set, MS_within
+    f_ratio: float  # MS_between / MS_within
+    orders: float  # per set
+    degrees_of_freedom: tuple[int, int]  # between and within sets
 
     @property
     def sample_share(self) -> float:
