@@ -299,7 +299,11 @@ def _interval_columns(
 
     *found, signal = bootstrap(statistic, clusters, resampling).T.tolist()  # (k, 3)
     shape = norms.shape_intervals(norm, clusters, resampling).T.tolist()
-    ends = [*found[:3], *shape, *found[3:], _noise_scale(settings, signal)]
+    noise: Sequence[float] = (math.nan,) * 3
+    if _noise_scale_obstacle(settings) is None:
+        factor = noise_scale.noise_scale_factor(settings)
+        noise = noise_scale.reciprocal_interval(*(value / factor for value in signal))
+    ends = [*found[:3], *shape, *found[3:], noise]
     names = [
         *("mean_norm", "std_norm", "relative_std", "skewness", "excess_kurtosis"),
         *("l_skewness", "l_kurtosis", "cosine_to_largest_batch", "coherence", "noise_scale"),
@@ -315,14 +319,6 @@ def _known_mean(weights: Array, values: Array) -> Array:
     known = np.isfinite(values)
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.asarray(weights @ np.where(known, values, 0.0) / (weights @ known))
-
-
-def _noise_scale(settings: TrialSettings, signal: Sequence[float]) -> Sequence[float]:
-    """Noise scale from the signal-to-noise ratio of trials and the ends of its interval."""
-    if _noise_scale_obstacle(settings) is not None:
-        return (math.nan,) * 3
-    factor = noise_scale.noise_scale_factor(settings)
-    return noise_scale.reciprocal_interval(*(value / factor for value in signal))
 
 
 def _norm_columns(norm: Array, order: int) -> dict[str, float]:

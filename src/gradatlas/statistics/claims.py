@@ -123,10 +123,9 @@ def compare_batch_sizes(
 
 
 def _notes(tables: Mapping[str, pd.DataFrame], trials: Sequence[PairedTrials]) -> pd.DataFrame:
-    """Why a number is missing: table, protocol, epoch, item, column, reason.
+    """Why a number is missing, by table, protocol, epoch, item and column.
 
-    An item is what tells rows of one protocol and epoch apart, in the first column that is neither:
-    law, norm definition, batch size, claim.
+    An item, such as a law or a batch size, is in the first column that is neither of the first two.
     """
     reasons = {paired.key: _why_missing(paired) for paired in trials}
     missing = []
@@ -141,11 +140,11 @@ def _notes(tables: Mapping[str, pd.DataFrame], trials: Sequence[PairedTrials]) -
 
 
 def _why_missing(paired: PairedTrials) -> str:
-    clusters = len(np.unique(paired.clusters))
+    draws = len(np.unique(paired.clusters))
     kind = "trials" if paired.own_samples else "sample sets"
-    if clusters < MINIMUM_CLUSTERS:
-        return f"{clusters} {kind} that did not diverge, expected at least {MINIMUM_CLUSTERS}"
-    return f"what it is computed from does not vary, or not enough for {clusters} {kind} to tell"
+    if draws < MINIMUM_CLUSTERS:
+        return f"{draws} {kind} that did not diverge, expected at least {MINIMUM_CLUSTERS}"
+    return f"what it is computed from does not vary, or not enough for {draws} {kind} to tell"
 
 
 def judge(trials: Sequence[PairedTrials], resampling: Bootstrap) -> pd.DataFrame:
@@ -165,8 +164,7 @@ def judge(trials: Sequence[PairedTrials], resampling: Bootstrap) -> pd.DataFrame
         (claim, *paired.key, *_weigh(paired, evidence))
         for claim, paired, evidence in _evidence(trials, resampling)
     ]
-    table = pd.DataFrame(rows, columns=columns)
-    sides = ["for_p_value", "against_p_value"]
+    table, sides = pd.DataFrame(rows, columns=columns), ["for_p_value", "against_p_value"]
     table[sides] = holm(table[sides].to_numpy(dtype=float).ravel()).reshape(-1, 2)
     supported, opposed = (table[side] < 1 - resampling.confidence for side in sides)
     verdicts = np.select([opposed, supported], ["not reproduced", "reproduced"], "undecided")

@@ -49,12 +49,9 @@ class Law:
     columns: Curve | None
 
     def fit(self, batch_sizes: Array, squared_norms: Array) -> tuple[Curve, int]:
-        """Fit mean squared norms by least squares of the logarithms.
+        """Curve fitted to mean squared norms by least squares of logarithms, and its parameters.
 
         Least squares of relative errors, which is convex, chooses the terms and where to start.
-
-        Returns:
-            The fitted curve, and the number of its free parameters: terms with a positive weight.
         """
         columns = self.columns
         if columns is None:
@@ -129,11 +126,10 @@ def compare_laws(trials: Sequence[PairedTrials]) -> tuple[pd.DataFrame, pd.DataF
     """Fit every law to the root of the mean squared norm, where weights move.
 
     Returns:
-        How good each law is: errors are relative, ``left_out_error`` their root mean square where
-        each batch size is predicted from all others, ``interpolation_error`` the largest of these
-        without the smallest and the largest batch size, ``lack_of_fit_p_value`` that of Hotelling's
-        test. And its curve, over the measured batch sizes and more in between, where there is no
-        measured norm and no error. Protocols with fewer than 5 batch sizes are left out.
+        How good each law is: ``left_out_error`` is the root mean square of the relative errors
+        where each batch size is predicted from all others, ``interpolation_error`` the largest
+        without the smallest and the largest batch size. And its curve, over the measured batch
+        sizes and more in between. Protocols with fewer than 5 batch sizes are left out.
     """
     rows: list[tuple[object, ...]] = []
     points: list[tuple[object, ...]] = []

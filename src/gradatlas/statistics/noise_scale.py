@@ -27,12 +27,8 @@ def signal_to_noise(squared_norm: Array, product: Array, expected_product: float
     different trials, tr Sigma the average squared norm less that. Other weights enter |mean|^2
     through its projection onto single trials (Hajek 1968), twice their weighted mean product less
     the mean at unit weights: a trial that is drawn twice then makes no product with itself, which
-    would bias every resample by tr Sigma / T.
-
-    Args:
-        squared_norm: Weighted mean of |S_i|^2, any shape.
-        product: Weighted mean of the average scalar product of S_i with the other trials.
-        expected_product: The same at unit weights.
+    would bias every resample by tr Sigma / T. Given are weighted means of |S_i|^2 and of the
+    average scalar product of S_i with the other trials, and that product's at unit weights.
     """
     squared_mean = 2 * product - expected_product
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -68,11 +64,9 @@ def two_batch_parts(batch_size: int, samples: int, training_samples: int) -> Arr
     With G the mean gradient and Sigma the covariance of single samples' gradients (divisor P - 1)
     over P training samples, a batch of b samples drawn without replacement has
     E |g|^2 = b^2 |G|^2 + b (1 - b / P) tr Sigma. Summed over the batches of a trial, and for the
-    trial as one batch, this gives two equations for |G|^2 and tr Sigma. With equal batches and P
-    infinite their solution is that of McCandlish et al. (2018), appendix A.1.
-
-    Returns:
-        Coefficients of |G|^2 and tr Sigma in E sum_t |g_t|^2 and in E |S|^2, shape (2, 2).
+    trial as one batch, this gives two equations for |G|^2 and tr Sigma: their coefficients in
+    E sum_t |g_t|^2 and in E |S|^2, shape (2, 2). With equal batches and P infinite the solution is
+    that of McCandlish et al. (2018), appendix A.1.
     """
     sizes = np.full(-(-samples // batch_size), batch_size)
     sizes[-1] = samples - sizes[:-1].sum()

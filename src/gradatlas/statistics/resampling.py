@@ -115,11 +115,9 @@ def log_spreads(values: Array, clusters: Clusters) -> Clustered:
 def bootstrap(statistic: WeightedStatistic, clusters: Clusters, resampling: Bootstrap) -> Array:
     """Bias-corrected and accelerated bootstrap intervals (Efron 1987; SciPy's implementation).
 
-    Statistics of several batch sizes that are computed from the same weights are paired.
-
-    Returns:
-        Estimates, lower and upper ends of the k statistics, shape (3, k). The ends are NaN where
-        there is no spread, and with fewer than 20 clusters, as intervals would be far too narrow.
+    Statistics of several batch sizes that are computed from the same weights are paired. Estimates,
+    lower and upper ends of the k statistics, shape (3, k); the ends are NaN where there is no
+    spread, and with fewer than 20 clusters, as intervals would be far too narrow.
     """
     with np.errstate(divide="ignore", invalid="ignore"):
         estimate = np.asarray(statistic(np.ones(len(clusters))), dtype=np.float64)

@@ -166,7 +166,7 @@ def compare_seeds(
     measured = [name for name in names if name not in KEY and not name.endswith(("_low", "_high"))]
     long = rows.melt(id_vars=KEY, value_vars=measured, var_name="statistic")
     write_csv(statistics_table, _spread(long, [*KEY, "statistic"], "value", confidence))
-    key = ["claim", "protocol", "epoch"]
+    key = ["claim", *KEY[:2]]
     verdicts = pd.concat(map(pd.read_csv, claims), ignore_index=True)
     verdicts = verdicts.assign(**{name: verdicts["verdict"] == name for name in VERDICTS})
     counts = verdicts.groupby(key, sort=False)[VERDICTS].sum().reset_index()
