@@ -10,8 +10,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from gradatlas.core.errors import InputError
-from gradatlas.core.settings import TrialSettings, from_attributes
-from gradatlas.statistics.description import read_trials
+from gradatlas.core.settings import TrialSettings
+from gradatlas.statistics.tables import read_trials
 
 Array = NDArray[np.float64]
 
@@ -52,9 +52,8 @@ def read_norms(maps: Path) -> tuple[TrialSettings, Array, int]:
         What is measured, |S| of the trials that did not diverge, and the number of those that did.
     """
     trials = read_trials(maps)
-    with h5py.File(maps, "r") as file:
-        settings = from_attributes(dict(file.attrs))
-    return settings, trials.columns["norm"][trials.finite], int(np.count_nonzero(~trials.finite))
+    diverged = int(np.count_nonzero(~trials.finite))
+    return trials.settings, trials.columns["norm"][trials.finite], diverged
 
 
 def read_batch_size(maps: Path) -> BatchSize:
