@@ -20,14 +20,10 @@ from gradatlas.core.errors import InputError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line.
-
-    Args:
-        arguments: Arguments, those of the process by default.
+    """Run the command line, by default with the arguments of the process.
 
     Returns:
-        Exit status: 0 all is well, 1 something is wrong with a file; argparse exits with 2 on
-        wrong usage.
+        Exit status: 0 all is well, 1 something is wrong with a file; argparse exits with 2.
     """
     options = _parser().parse_args(arguments)
     for stream in (sys.stdout, sys.stderr):

@@ -197,7 +197,7 @@ def test_a_run_on_damaged_data_writes_nothing(tmp_path: Path, data: Path) -> Non
 
 
 def test_an_untrained_network_is_as_good_as_chance(splits: tuple[Split, Split]) -> None:
-    assert epochs(splits)[0].test.loss == pytest.approx(math.log(4), rel=0.5)
+    assert epochs(splits)[0].row["test_loss"] == pytest.approx(math.log(4), rel=0.5)
 
 
 def test_a_further_checkpoint_leaves_the_others_as_they_are(tmp_path: Path, data: Path) -> None:

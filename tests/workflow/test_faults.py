@@ -247,9 +247,10 @@ def test_moved_results_are_complete_and_up_to_date_whatever_their_times(
     for days, path in enumerate(sorted((moved / "results").rglob("*"), reverse=True), start=-5):
         moment = time.time() + 86_400 * days
         os.utime(path, (moment, moment))
-    expected = gradatlas.open(undisturbed / ATLAS).select().norms()
+    expected = gradatlas.open(undisturbed / ATLAS).select().rows("gradient", 0, 3)
 
-    assert gradatlas.open(moved / ATLAS).select().norms().tolist() == expected.tolist()
+    found = gradatlas.open(moved / ATLAS).select().rows("gradient", 0, 3)
+    assert found.tolist() == expected.tolist()
     assert "Nothing to be done" in run(moved, ATLAS, "--dry-run")[1]
 
 

@@ -153,17 +153,7 @@ def _protocol(name: str, settings: Mapping[str, Any]) -> Protocol:
 
 
 def check_samples(protocol: str, samples_per_trial: int, dataset: str, available: int) -> None:
-    """Check that a trial can draw its samples without replacement.
-
-    Args:
-        protocol: Name of the protocol.
-        samples_per_trial: Samples of one of its trials.
-        dataset: Name of the data set.
-        available: Samples of its training set.
-
-    Raises:
-        InputError: The training set is too small.
-    """
+    """Raise InputError where the training set is too small to draw a trial's samples from."""
     if samples_per_trial > available:
         raise InputError(
             f"samples_per_trial of protocol {protocol} is {samples_per_trial}, expected at most "
