@@ -30,8 +30,8 @@ class VarianceSources:
 
     def interval(self, confidence: float) -> tuple[float, float]:
         """Exact interval of the sample share for Gaussian effects (Searle 1971)."""
-        tails = (1 + confidence) / 2, (1 - confidence) / 2
-        low, high = self.f_ratio / stats.f.ppf(tails, *self.degrees_of_freedom) - 1
+        tails = np.array([1 + confidence, 1 - confidence]) / 2
+        low, high = self.f_ratio / np.asarray(stats.f.ppf(tails, *self.degrees_of_freedom)) - 1
         return float(low / (low + self.orders)), float(high / (high + self.orders))
 
     def p_values(self, share: float) -> tuple[float, float]:
