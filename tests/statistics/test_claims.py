@@ -191,6 +191,12 @@ def test_the_page_names_every_claim_and_its_rule() -> None:
     assert "Both hold for none of them." in page
 
 
+def test_the_page_names_the_definitions_that_fulfil_both_claims() -> None:
+    paired = make(100 * SIZES**0.5, spread=0.01 * SIZES**0.2)
+    page = render(judge([paired], RESAMPLING), compare_definitions([paired], RESAMPLING), 0.95)
+    assert "Both hold for: norm of the sum (sgd, epoch 2)" in page
+
+
 def compare(folder: Path, maps: list[Path]) -> tuple[dict[str, pd.DataFrame], str]:
     """Tables by name, and the page of verdicts."""
     tables = {name: folder / f"{name}.csv" for name in TABLES}
