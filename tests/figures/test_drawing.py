@@ -21,9 +21,8 @@ from gradatlas.figures.curves import (
     relative_spread,
     training,
 )
-from gradatlas.figures.distributions import norm_distribution, tails, weight_maps
 from gradatlas.figures.drawing import draw_details, draw_files, draw_summary
-from gradatlas.figures.step_paths import steps
+from gradatlas.figures.single_trials import norm_distribution, steps, tails, weight_maps
 from tests.figures import tables as made_up
 from tests.figures.shown import shown_texts
 

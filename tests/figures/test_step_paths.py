@@ -3,7 +3,7 @@
 import numpy as np
 from matplotlib.quiver import Quiver
 
-from gradatlas.figures.step_paths import steps
+from gradatlas.figures.single_trials import steps
 from tests.figures import tables as made_up
 from tests.figures.shown import points_of
 

@@ -3,7 +3,7 @@
 In come the CSV tables of ``gradatlas.statistics`` and ``steps.csv`` of ``gradatlas.collect``, and
 the HDF5 files of the statistics, which hold single trials and single weights; out go SVG, PNG or
 PDF files and two interactive HTML pages. Start with ``drawing``: it names every figure and the
-function that draws it, in ``curves``, ``conclusions``, ``distributions`` or ``step_paths``. All
+function that draws it, in ``curves``, ``conclusions`` or ``single_trials``. All
 look alike through ``style`` and ``house.mplstyle``; what they read comes through ``inputs``.
 ``pages`` stands alone.
 """

@@ -21,9 +21,8 @@ from gradatlas.figures.curves import (
     relative_spread,
     training,
 )
-from gradatlas.figures.distributions import norm_distribution, tails, weight_maps
 from gradatlas.figures.inputs import left_out, read_batch_size, read_table, trial_counts
-from gradatlas.figures.step_paths import steps
+from gradatlas.figures.single_trials import norm_distribution, steps, tails, weight_maps
 from gradatlas.figures.style import house_style
 
 FOOT_LINE = 0.15  # inches, of text below a figure

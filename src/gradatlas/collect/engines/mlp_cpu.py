@@ -141,7 +141,9 @@ def _run(
     last_layer = network.weight.copy(), network.bias.copy()
     if not measurement.update.moves:
         no_effect = np.zeros((samples, 1), network.weight.dtype)
-        _pass(trial, slice(0, samples), *last_layer, no_effect, batch_size, 0.0)
+        _pass_block(
+            *_rows(trial, slice(0, samples), batch_size), *last_layer, no_effect, batch_size, 0.0
+        )
         return
     rate = measurement.update.learning_rate
     inputs = _extend(network.inputs, index, rate / batch_size)
@@ -153,31 +155,16 @@ def _run(
         else:
             # Within one minibatch no sample has an effect on another.
             within = inputs[block] if block_size > batch_size else inputs[block, :1]
-            _pass(trial, block, *last_layer, within @ within.T, batch_size, rate)
+            rows = _rows(trial, block, batch_size)
+            _pass_block(*rows, *last_layer, within @ within.T, batch_size, rate)
 
 
-def _pass(
-    trial: _Trial,
-    block: slice,
-    weight: Array,
-    bias: Array,
-    gram: Array,
-    batch_size: int,
-    rate: float,
-) -> None:
-    """Take a block of a trial through the network."""
-    _pass_block(
-        trial.labels[block],
-        trial.activations[block],
-        trial.residuals[block],
-        trial.errors[block],
-        trial.losses[block.start // batch_size :],
-        weight,
-        bias,
-        gram,
-        batch_size,
-        rate,
-    )
+def _rows(
+    trial: _Trial, block: slice, batch_size: int
+) -> tuple[NDArray[np.int64], Array, Array, Array, NDArray[np.float64]]:
+    """What a trial keeps of a block of whole minibatches, in the order of ``_pass_block``."""
+    large = trial.activations[block], trial.residuals[block], trial.errors[block]
+    return trial.labels[block], *large, trial.losses[block.start // batch_size :]
 
 
 def _halves(first: int, last: int, block_size: int) -> Iterator[tuple[slice, slice]]:

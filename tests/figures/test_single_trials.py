@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 from matplotlib.patches import StepPatch
 
-from gradatlas.figures.distributions import norm_distribution, tails, weight_maps
+from gradatlas.figures.single_trials import norm_distribution, tails, weight_maps
 from tests.figures import tables as made_up
 from tests.figures.shown import points_of
 
