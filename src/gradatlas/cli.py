@@ -83,14 +83,8 @@ def _verify(options: argparse.Namespace) -> int:
     for finding in findings:
         print(finding.what)
     damaged = sum(finding.is_damage for finding in findings)
-    print(f"{options.file}: {_count(damaged)}")
+    print(f"{options.file}: {f'damage: {damaged}' if damaged else 'complete and undamaged'}")
     return 1 if damaged else 0
-
-
-def _count(findings: int) -> str:
-    if findings == 0:
-        return "complete and undamaged"
-    return "1 thing is wrong" if findings == 1 else f"{findings} things are wrong"
 
 
 def _export(options: argparse.Namespace) -> int:

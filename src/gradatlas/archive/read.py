@@ -37,9 +37,6 @@ if TYPE_CHECKING:
 
 BLOCK_BYTES = 4 << 20  # blocks of this size get the same memory again and again: no page faults
 
-#: Inode, size and time of the last change: what tells a file from another in its place.
-FileIdentity = tuple[int, int, int]
-
 #: From the name of a dataset, the first and the last trial to their rows.
 Reader = Callable[[str, int, int], NDArray[Any]]
 
@@ -53,14 +50,15 @@ class Segment:
         group: HDF5 group that holds the datasets.
         batch: Index along the leading batch size axis; None where a group has no such axis.
         trials: The trials, the first of which is the first row.
-        identity: The file that was opened; None if it was missing.
+        identity: Inode, size and time of the last change, by which a file is told from another in
+            its place; None if it was missing.
     """
 
     path: Path
     group: str
     batch: int | None
     trials: TrialRange
-    identity: FileIdentity | None
+    identity: tuple[int, int, int] | None
 
     @staticmethod
     def of(path: Path, group: str, batch: int | None, trials: TrialRange) -> "Segment":
@@ -99,12 +97,8 @@ class Segment:
         with file:
             yield read
 
-    def overlap(self, first: int, last: int) -> tuple[int, int]:
-        """First and last of the trials that are here; the first is larger if none is."""
-        return max(first, self.trials.first), min(last, self.trials.last)
 
-
-def _identity(status: os.stat_result) -> FileIdentity:
+def _identity(status: os.stat_result) -> tuple[int, int, int]:
     return status.st_ino, status.st_size, status.st_mtime_ns
 
 
@@ -209,7 +203,7 @@ class Selection:
             for first, last in ranges:
                 parts = []
                 for segment in self.segments:
-                    start, stop = segment.overlap(first, last)
+                    start, stop = max(first, segment.trials.first), min(last, segment.trials.last)
                     if start > stop:
                         continue
                     if segment is not current:

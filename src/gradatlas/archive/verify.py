@@ -61,13 +61,9 @@ def verify(path: Path, *, progress: bool = False) -> list[Finding]:
             for segment in selection.segments:
                 findings += _check_chunks(segment)
     if sha256 is None:
-        findings.append(_only_chunks(path))
+        remark = f"{digest_path(path)} is missing: only the chunks of {path} were checked"
+        findings.append(Finding(path, remark, is_damage=False))
     return findings
-
-
-def _only_chunks(path: Path) -> Finding:
-    what = f"{digest_path(path)} is missing: only the chunks of {path} were checked"
-    return Finding(path, what, is_damage=False)
 
 
 def _check_checkpoints(archive: Archive) -> Iterator[Finding]:

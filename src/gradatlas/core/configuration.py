@@ -123,14 +123,10 @@ def _build(config: Mapping[str, Any]) -> Experiment:
         parameter=gradients["parameter"],
         trials_per_job=gradients["trials_per_job"],
         protocols={
-            name: _protocol(name, {**_protocol_defaults(gradients), **settings})
+            name: _protocol(name, {**gradients, **settings})
             for name, settings in gradients["protocols"].items()
         },
     )
-
-
-def _protocol_defaults(gradients: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: gradients[key] for key in ("trials", "samples_per_trial", "batch_sizes")}
 
 
 def _protocol(name: str, settings: Mapping[str, Any]) -> Protocol:
@@ -292,13 +288,10 @@ def _sentence(error: Any) -> str:  # noqa: ANN401 - jsonschema types what it rep
         case "required":
             missing = sorted(set(error.validator_value) - set(error.instance))
             name = ".".join(filter(None, (key, missing[0])))
-            return f"{name} is missing; {_describe(error.schema['properties'][missing[0]])}"
+            described = error.schema["properties"][missing[0]]["description"]
+            return f"{name} is missing; it is needed: {described}"
         case _:
             return f"{place}, expected {_expectation(error)}"
-
-
-def _describe(schema: Mapping[str, Any]) -> str:
-    return f"it is needed: {schema['description']}"
 
 
 _EXPECTATIONS = {

@@ -46,21 +46,6 @@ class Split:
     labels: NDArray[np.int64]
 
 
-@dataclass(frozen=True)
-class Normalisation:
-    """Pixels (0 to 255) map to (pixel / 255 - mean) / std."""
-
-    mean: float
-    std: float
-
-    def apply(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Flatten and normalise images of shape (sample, ...) to (sample, pixel)."""
-        inputs = images.reshape(len(images), -1).astype(np.float32)
-        inputs *= np.float32(1 / (255 * self.std))
-        inputs -= np.float32(self.mean / self.std)
-        return inputs
-
-
 def folder(root: Path, name: str) -> Path:
     """Where the IDX files of a data set lie."""
     return root / name.lower()
@@ -112,8 +97,7 @@ def load_train(directory: Path) -> Split:
     paths = idx_paths(directory)
     images, labels = _read_samples(paths["train_images"], paths["train_labels"])
     _check_classes(paths["train_labels"], labels)
-    normalisation = _normalisation(paths["train_images"], images)
-    return Split(normalisation.apply(images), labels)
+    return Split(_normalise(images, *_mean_and_deviation(paths["train_images"], images)), labels)
 
 
 def load_test(directory: Path) -> Split:
@@ -131,11 +115,19 @@ def load_test(directory: Path) -> Split:
             f"{paths['test_labels']} has the label {labels.max()}, expected at most "
             f"{train_labels.max()}, the largest of the training set"
         )
-    normalisation = _normalisation(paths["train_images"], train_images)
-    return Split(normalisation.apply(images), labels)
+    of_training = _mean_and_deviation(paths["train_images"], train_images)
+    return Split(_normalise(images, *of_training), labels)
 
 
-def _normalisation(path: Path, images: NDArray[np.uint8]) -> Normalisation:
+def _normalise(images: NDArray[np.uint8], mean: float, std: float) -> NDArray[np.float32]:
+    """Flatten images to (sample, pixel), pixels 0 to 255 mapped to (pixel / 255 - mean) / std."""
+    inputs = images.reshape(len(images), -1).astype(np.float32)
+    inputs *= np.float32(1 / (255 * std))
+    inputs -= np.float32(mean / std)
+    return inputs
+
+
+def _mean_and_deviation(path: Path, images: NDArray[np.uint8]) -> tuple[float, float]:
     """Mean and standard deviation to four decimals, as they are usually quoted (.1307, .3081)."""
     total = int(images.sum(dtype=np.uint64))
     squares = sum(
@@ -147,7 +139,7 @@ def _normalisation(path: Path, images: NDArray[np.uint8]) -> Normalisation:
     std = round(math.sqrt(max(variance, 0)) / 255, 4)
     if std == 0:
         raise InputError(f"{path} holds images of one and the same grey, nothing to learn from")
-    return Normalisation(round(mean / 255, 4), std)
+    return round(mean / 255, 4), std
 
 
 def _read_samples(

@@ -86,7 +86,7 @@ def train(
             if number > 0:
                 order = permutation(seed, Stream.TRAINING_ORDER, number, len(train_split.labels))
                 _run_epoch(weights, optimizer, train_data, order, settings.batch_size, pool)
-            row = {"epoch": number}
+            row: dict[str, float] = {"epoch": number}
             for split, data in (("train", train_data), ("test", test_data)):
                 row[f"{split}_loss"], row[f"{split}_accuracy"] = _evaluate(weights, data, pool)
             kept = {name: value.detach().cpu().numpy().copy() for name, value in weights.items()}
