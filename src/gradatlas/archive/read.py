@@ -43,21 +43,15 @@ Reader = Callable[[str, int, int], NDArray[Any]]
 
 @dataclass(frozen=True)
 class Segment:
-    """Consecutive trials in one file.
+    """Consecutive trials in one file."""
 
-    Attributes:
-        path: The file, absolute.
-        group: HDF5 group that holds the datasets.
-        batch: Index along the leading batch size axis; None where a group has no such axis.
-        trials: The trials, the first of which is the first row.
-        identity: Inode, size and time of the last change, by which a file is told from another in
-            its place; None if it was missing.
-    """
-
-    path: Path
-    group: str
+    path: Path  # the file, absolute
+    group: str  # HDF5 group that holds the datasets
+    # index along the leading batch size axis; None where a group has no such axis
     batch: int | None
-    trials: TrialRange
+    trials: TrialRange  # the trials, the first of which is the first row
+    # inode, size and time of the last change, by which a file is told from another in its place;
+    # None if it was missing
     identity: tuple[int, int, int] | None
 
     @staticmethod
@@ -104,19 +98,13 @@ def _identity(status: os.stat_result) -> tuple[int, int, int]:
 
 @dataclass(frozen=True, eq=False)
 class Selection:
-    """The trials of one protocol, epoch and batch size, in ascending order without a gap.
+    """The trials of one protocol, epoch and batch size, in ascending order without a gap."""
 
-    Attributes:
-        settings: The record of the trials.
-        attributes: What identifies the data, as stored (see docs/archive-format.md).
-        shape: Shape of one trial's tensor.
-        segments: The files' parts that hold the trials.
-    """
-
-    settings: TrialSettings
+    settings: TrialSettings  # the record of the trials
+    # what identifies the data, as stored (see docs/archive-format.md)
     attributes: Mapping[str, str | int | float]
-    shape: tuple[int, ...]
-    segments: tuple[Segment, ...]
+    shape: tuple[int, ...]  # shape of one trial's tensor
+    segments: tuple[Segment, ...]  # the files' parts that hold the trials
 
     @property
     def protocol(self) -> str:
@@ -251,21 +239,13 @@ class Selection:
 
 @dataclass(frozen=True, eq=False)
 class Archive:
-    """What a shard, an atlas or an export holds.
+    """What a shard, an atlas or an export holds."""
 
-    Attributes:
-        path: The file.
-        kind: ``shard``, ``atlas`` or ``export``.
-        attributes: Root attributes of the file.
-        selections: One per protocol, epoch and batch size, in ascending order.
-        sources: The shards the data came from.
-    """
-
-    path: Path
-    kind: str
-    attributes: Mapping[str, Any]
-    selections: tuple[Selection, ...]
-    sources: tuple[Shard, ...]
+    path: Path  # the file
+    kind: str  # ``shard``, ``atlas`` or ``export``
+    attributes: Mapping[str, Any]  # root attributes of the file
+    selections: tuple[Selection, ...]  # one per protocol, epoch and batch size, in ascending order
+    sources: tuple[Shard, ...]  # the shards the data came from
 
     @property
     def checkpoints(self) -> dict[Path, str]:

@@ -28,26 +28,16 @@ _DAMAGE = (OSError, RuntimeError, KeyError, ValueError, TypeError)
 
 @dataclass(frozen=True)
 class Shard:
-    """A shard, as read from its file or as an atlas or export recorded it.
-
-    Attributes:
-        path: The file.
-        settings: The record of its trials.
-        provenance: How they came about.
-        experiment_digest: SHA-256 of what all trials of the protocol have in common.
-        trials: Which trials.
-        shape: Shape of one trial's tensor.
-        size: Size of the file in bytes.
-        sha256: Digest of the file; None where format version 1 recorded it, which had another.
-    """
+    """A shard, as read from its file or as an atlas or export recorded it."""
 
     path: Path
     settings: TrialSettings
     provenance: Provenance
-    experiment_digest: str
+    experiment_digest: str  # SHA-256 of what all trials of the protocol have in common
     trials: TrialRange
-    shape: tuple[int, ...]
-    size: int
+    shape: tuple[int, ...]  # of one trial's tensor
+    size: int  # of the file, bytes
+    # digest of the file; None where format version 1 recorded it, which had another
     sha256: str | None
 
 

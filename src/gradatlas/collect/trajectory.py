@@ -29,17 +29,11 @@ PATHS = 5  # batch sizes whose paths can be told apart in one picture
 
 @dataclass(frozen=True, eq=False)
 class GrowingSum:
-    """A sum of gradients as it grows over one trial.
+    """A sum of gradients as it grows over one trial."""
 
-    Attributes:
-        batch_size: Samples per minibatch.
-        samples: Samples summed up so far, from 0 upwards, shape (P,).
-        sums: The sums, nats, float64, shape (P, weight).
-    """
-
-    batch_size: int
-    samples: NDArray[np.int64]
-    sums: Array
+    batch_size: int  # samples per minibatch
+    samples: NDArray[np.int64]  # samples summed up so far, from 0 upwards, shape (P,)
+    sums: Array  # the sums, nats, float64, shape (P, weight)
 
 
 def trace_steps(

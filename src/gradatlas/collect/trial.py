@@ -19,38 +19,26 @@ Weights = Mapping[str, NDArray[Any]]
 
 @dataclass(frozen=True)
 class Measurement:
-    """What all trials of one batch size have in common.
+    """What all trials of one batch size have in common."""
 
-    Attributes:
-        weights: The checkpoint, by parameter name (``hidden1.weight``, ..., ``last.bias``); their
-            dtype, float32 or float64, is that of the arithmetic.
-        update: What the weights do between minibatches.
-        batch_size: Samples per minibatch; the last one of a trial is the remainder.
-        parameter: Name of the weight or bias whose gradient is kept.
-    """
-
+    # the checkpoint, by parameter name (``hidden1.weight``, ..., ``last.bias``); their dtype,
+    # float32 or float64, is that of the arithmetic
     weights: Weights
-    update: Update
-    batch_size: int
-    parameter: str
+    update: Update  # what the weights do between minibatches
+    batch_size: int  # samples per minibatch; the last one of a trial is the remainder
+    parameter: str  # name of the weight or bias whose gradient is kept
 
 
 @dataclass(frozen=True)
 class TrialGradients:
-    """Gradients of T consecutive trials; g_t is the gradient of minibatch t's summed loss.
+    """Gradients of T consecutive trials; g_t is the gradient of minibatch t's summed loss."""
 
-    Attributes:
-        gradient: Sum of all g_t, float, shape (T, *parameter).
-        path_length: Sum of the norms of g_t, float64, shape (T,).
-        sum_of_squares: Sum of the squared norms of g_t, float64, shape (T,).
-        first_loss: Mean loss of the first minibatch before any step, nats, float64, shape (T,).
-        last_loss: Mean loss of the last minibatch before its step, nats, float64, shape (T,).
-    """
-
-    gradient: NDArray[Any]
-    path_length: NDArray[np.float64]
-    sum_of_squares: NDArray[np.float64]
+    gradient: NDArray[Any]  # sum of all g_t, float, shape (T, *parameter)
+    path_length: NDArray[np.float64]  # sum of the norms of g_t, float64, shape (T,)
+    sum_of_squares: NDArray[np.float64]  # sum of the squared norms of g_t, float64, shape (T,)
+    # mean loss of the first minibatch before any step, nats, float64, shape (T,)
     first_loss: NDArray[np.float64]
+    # mean loss of the last minibatch before its step, nats, float64, shape (T,)
     last_loss: NDArray[np.float64]
 
 
@@ -60,15 +48,10 @@ Engine = Callable[[NDArray[np.unsignedinteger[Any]]], TrialGradients]
 
 @dataclass(frozen=True)
 class Factors:
-    """Per-sample factors of one parameter's gradient.
+    """Per-sample factors of one parameter's gradient."""
 
-    Attributes:
-        errors: P, shape (..., sample, output).
-        inputs: Q, shape (..., sample, input), or None for a bias.
-    """
-
-    errors: Any
-    inputs: Any | None
+    errors: Any  # P, shape (..., sample, output)
+    inputs: Any | None  # Q, shape (..., sample, input), or None for a bias
 
 
 def total(factors: Factors) -> Any:  # noqa: ANN401 - NumPy array or torch tensor, as given

@@ -37,33 +37,21 @@ class Protocol:
 
 @dataclass(frozen=True)
 class Experiment:
-    """Everything that is measured.
+    """Everything that is measured."""
 
-    Attributes:
-        seed: Determines the samples of every trial.
-        training_seeds: Determine initial weights and order of training, one run each; ascending.
-        device: ``auto``, ``cpu`` or ``cuda``.
-        dataset: Name of the data set.
-        data_root: Folder above that of its files.
-        hidden: Units of each hidden layer.
-        training: Settings that all training runs share.
-        checkpoints: Epochs after which the weights are kept, ascending; 0 is the untrained network.
-        parameter: Weight or bias whose gradient is stored.
-        trials_per_job: Most trials of a shard.
-        protocols: Protocols by name.
-    """
-
-    seed: int
+    seed: int  # determines the samples of every trial
+    # determine initial weights and order of training, one run each; ascending
     training_seeds: tuple[int, ...]
-    device: Literal["auto", "cpu", "cuda"]
-    dataset: str
-    data_root: str
-    hidden: tuple[int, ...]
-    training: Training
+    device: Literal["auto", "cpu", "cuda"]  # ``auto``, ``cpu`` or ``cuda``
+    dataset: str  # name of the data set
+    data_root: str  # folder above that of its files
+    hidden: tuple[int, ...]  # units of each hidden layer
+    training: Training  # settings that all training runs share
+    # epochs after which the weights are kept, ascending; 0 is the untrained network
     checkpoints: tuple[int, ...]
-    parameter: str
-    trials_per_job: int
-    protocols: Mapping[str, Protocol]
+    parameter: str  # weight or bias whose gradient is stored
+    trials_per_job: int  # most trials of a shard
+    protocols: Mapping[str, Protocol]  # protocols by name
 
     def trial_settings(
         self, protocol: str, epoch: int, batch_size: int, training_seed: int

@@ -35,15 +35,10 @@ CLASSES = {"mnist": 10, "fashionmnist": 10, "kmnist": 10, "qmnist": 10, "cifar10
 
 @dataclass(frozen=True)
 class Split:
-    """Part of a data set.
+    """Part of a data set."""
 
-    Attributes:
-        inputs: Normalised, flattened images, float32, shape (sample, pixel).
-        labels: Class of each image, int64, shape (sample,).
-    """
-
-    inputs: NDArray[np.float32]
-    labels: NDArray[np.int64]
+    inputs: NDArray[np.float32]  # normalised, flattened images, float32, shape (sample, pixel)
+    labels: NDArray[np.int64]  # class of each image, int64, shape (sample,)
 
 
 def folder(root: Path, name: str) -> Path:

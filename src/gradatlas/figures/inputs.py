@@ -18,23 +18,15 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class BatchSize:
-    """What figures show of one protocol, epoch and batch size that stands in no table.
+    """What figures show of one protocol, epoch and batch size that stands in no table."""
 
-    Attributes:
-        settings: What is measured.
-        norm: |S| of the trials that did not diverge, nats, shape (T,).
-        diverged: Number of trials that did; nothing else here knows of them.
-        hill_plot: Hill's tail index of the norm at k = 1, 2, ... largest values, shape (T - 1,).
-        mean: Mean of S over trials, nats, of the parameter's shape.
-        variance: Variance of S over trials, nats^2, of the parameter's shape.
-    """
-
-    settings: TrialSettings
-    norm: Array
-    diverged: int
+    settings: TrialSettings  # what is measured
+    norm: Array  # |S| of the trials that did not diverge, nats, shape (T,)
+    diverged: int  # number of trials that did; nothing else here knows of them
+    # hill's tail index of the norm at k = 1, 2, ... largest values, shape (T - 1,)
     hill_plot: Array
-    mean: Array
-    variance: Array
+    mean: Array  # mean of S over trials, nats, of the parameter's shape
+    variance: Array  # variance of S over trials, nats^2, of the parameter's shape
 
     @property
     def has_spread(self) -> bool:

@@ -42,19 +42,12 @@ def house_style() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Look:
-    """How a checkpoint looks in every figure.
+    """How a checkpoint looks in every figure."""
 
-    Attributes:
-        epoch: Its epoch.
-        colour: Blue for the first, green for the last, from a scale in between.
-        marker: A second way to tell checkpoints apart.
-        label: Its name; of several, the first is the early regime and the last the late one.
-    """
-
-    epoch: int
-    colour: str
-    marker: str
-    label: str
+    epoch: int  # its epoch
+    colour: str  # blue for the first, green for the last, from a scale in between
+    marker: str  # a second way to tell checkpoints apart
+    label: str  # its name; of several, the first is the early regime and the last the late one
 
 
 def looks(epochs: Iterable[int]) -> dict[int, Look]:

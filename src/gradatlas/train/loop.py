@@ -11,13 +11,13 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from safetensors.numpy import load_file
+from safetensors.numpy import load
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 from tqdm import tqdm
 
 from gradatlas.core.errors import InputError
-from gradatlas.core.files import file_digest, replace_file, stored_digest
+from gradatlas.core.files import replace_file
 from gradatlas.core.provenance import code_commit, library_versions
 from gradatlas.core.random import Stream, permutation
 from gradatlas.core.runtime import resolve_device
@@ -210,20 +210,14 @@ def run(
 def _keep(
     path: Path, weights: Mapping[str, NDArray[np.float32]], facts: Mapping[str, object]
 ) -> None:
-    """Leave a checkpoint as it is if the same settings and code made it with the same weights."""
-    if not _is_made(path, weights, facts["training_digest"]):
-        save_checkpoint(path, weights, facts)
-    elif stored_digest(path) is None:
-        replace_file(path, path.read_bytes(), with_digest=True)
-
-
-def _is_made(path: Path, weights: Mapping[str, NDArray[np.float32]], digest: object) -> bool:
-    if read_facts(path).get("training_digest") != digest:
-        return False
-    if stored_digest(path) not in (None, file_digest(path)):
-        return False
-    stored = load_file(path)
-    return all(np.array_equal(stored[name], value) for name, value in weights.items())
+    """Leave a checkpoint's bytes if the same settings and code made it with the same weights."""
+    if read_facts(path).get("training_digest") == facts["training_digest"]:
+        content = path.read_bytes()
+        stored = load(content)
+        if all(np.array_equal(stored[name], value) for name, value in weights.items()):
+            replace_file(path, content, with_digest=True)  # which may have been missing
+            return
+    save_checkpoint(path, weights, facts)
 
 
 def _check_finite(epoch: Epoch, settings: Training) -> None:

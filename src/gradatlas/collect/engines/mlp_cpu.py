@@ -37,40 +37,24 @@ FAST = {"reassoc", "contract", "nsz"}
 
 @dataclass(frozen=True)
 class _Network:
-    """The checkpoint as the trials need it.
+    """The checkpoint as the trials need it."""
 
-    Attributes:
-        inputs: The data set, shape (sample, input).
-        labels: Its classes, shape (sample,).
-        preactivations: W_0 x + b_0 of the whole data set, shape (sample, unit).
-        weight: Last layer's weight, shape (class, unit).
-        bias: Last layer's bias, shape (class,).
-    """
-
-    inputs: Array
-    labels: NDArray[np.int64]
-    preactivations: Array
-    weight: Array
-    bias: Array
+    inputs: Array  # the data set, shape (sample, input)
+    labels: NDArray[np.int64]  # its classes, shape (sample,)
+    preactivations: Array  # W_0 x + b_0 of the whole data set, shape (sample, unit)
+    weight: Array  # last layer's weight, shape (class, unit)
+    bias: Array  # last layer's bias, shape (class,)
 
 
 @dataclass(frozen=True)
 class _Trial:
-    """What a trial leaves behind, one row a sample; buffers that the next trial overwrites.
+    """What a trial leaves behind, one row a sample; buffers that the next trial overwrites."""
 
-    Attributes:
-        labels: Classes, shape (sample,).
-        activations: h = max(a, 0), shape (sample, unit); a itself until a sample is reached.
-        residuals: Softmax minus one-hot label, shape (sample, class).
-        errors: d, the error backpropagated to the hidden units, shape (sample, unit).
-        losses: Mean loss of each minibatch, float64, shape (batch,).
-    """
-
-    labels: NDArray[np.int64]
-    activations: Array
-    residuals: Array
-    errors: Array
-    losses: NDArray[np.float64]
+    labels: NDArray[np.int64]  # classes, shape (sample,)
+    activations: Array  # h = max(a, 0), shape (sample, unit); a itself until a sample is reached
+    residuals: Array  # softmax minus one-hot label, shape (sample, class)
+    errors: Array  # d, the error backpropagated to the hidden units, shape (sample, unit)
+    losses: NDArray[np.float64]  # mean loss of each minibatch, float64, shape (batch,)
 
 
 def prepare(measurement: Measurement, inputs: Array, labels: NDArray[np.integer]) -> Engine:
