@@ -226,15 +226,8 @@ class Selection:
         """One row per trial: protocol, epoch, batch_size, trial and the scalars."""
         import pandas as pd
 
-        return pd.DataFrame(
-            {
-                "protocol": self.protocol,
-                "epoch": self.epoch,
-                "batch_size": self.batch_size,
-                "trial": self.trials,
-                **self.scalars,
-            }
-        )
+        place = {name: getattr(self, name) for name in ("protocol", "epoch", "batch_size")}
+        return pd.DataFrame({**place, "trial": self.trials, **self.scalars})
 
 
 @dataclass(frozen=True, eq=False)

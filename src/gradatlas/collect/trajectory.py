@@ -122,17 +122,6 @@ def _table(epoch: int, picture: str, sums: Sequence[GrowingSum]) -> pd.DataFrame
     for item in sums:
         x, y = directions @ item.sums.T
         norm = np.linalg.norm(item.sums, axis=1)
-        rows.append(
-            pd.DataFrame(
-                {
-                    "epoch": epoch,
-                    "picture": picture,
-                    "batch_size": item.batch_size,
-                    "samples": item.samples,
-                    "x": x,
-                    "y": y,
-                    "norm": norm,
-                }
-            )
-        )
+        place = {"epoch": epoch, "picture": picture, "batch_size": item.batch_size}
+        rows.append(pd.DataFrame({**place, "samples": item.samples, "x": x, "y": y, "norm": norm}))
     return pd.concat(rows)
