@@ -53,7 +53,7 @@ def test_verify_says_what_is_wrong(atlas: Path, capsys: pytest.CaptureFixture[st
     assert main(["verify", str(atlas)]) == 1
     first, last = capsys.readouterr().out.splitlines()
     assert first.startswith(f"{shard}, a shard of the atlas, cannot be read (No such file")
-    assert last == f"{atlas}: 1 thing is wrong"
+    assert last == f"{atlas}: damage found: 1"
 
 
 def test_a_file_without_its_digest_is_checked_by_its_chunks_and_said_to_be(

@@ -83,7 +83,7 @@ def _verify(options: argparse.Namespace) -> int:
     for finding in findings:
         print(finding.what)
     damaged = sum(finding.is_damage for finding in findings)
-    print(f"{options.file}: {f'damage: {damaged}' if damaged else 'complete and undamaged'}")
+    print(f"{options.file}: {f'damage found: {damaged}' if damaged else 'complete and undamaged'}")
     return 1 if damaged else 0
 
 

@@ -17,7 +17,7 @@ from torch.nn.functional import cross_entropy
 from tqdm import tqdm
 
 from gradatlas.core.errors import InputError
-from gradatlas.core.files import replace_file
+from gradatlas.core.files import file_digest, replace_file, stored_digest
 from gradatlas.core.provenance import code_commit, library_versions
 from gradatlas.core.random import Stream, permutation
 from gradatlas.core.runtime import resolve_device
@@ -215,7 +215,8 @@ def _keep(
         content = path.read_bytes()
         stored = load(content)
         if all(np.array_equal(stored[name], value) for name, value in weights.items()):
-            replace_file(path, content, with_digest=True)  # which may have been missing
+            if stored_digest(path) != file_digest(path):  # such as a missing one
+                replace_file(path, content, with_digest=True)
             return
     save_checkpoint(path, weights, facts)
 
