@@ -31,8 +31,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gradatlas.collect.engines.prepare import Engine, prepare
-from gradatlas.collect.trial import Measurement, TrialGradients
+from gradatlas.collect.shard import prepare
+from gradatlas.collect.trial import Engine, Measurement, TrialGradients
 from gradatlas.core.random import trial_samples
 from gradatlas.core.settings import Training, Update, batches
 from gradatlas.data.idx import Split, load_train

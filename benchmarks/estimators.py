@@ -26,24 +26,30 @@ import numpy as np  # noqa: E402 - after the number of threads is set
 from numpy.typing import NDArray  # noqa: E402
 from scipy import integrate, special, stats  # noqa: E402
 
-import gradatlas.statistics.bootstrap as limits  # noqa: E402
-from gradatlas.archive import ShardAttributes, create_shard, open_shards  # noqa: E402
-from gradatlas.core.sharding import TrialRange  # noqa: E402
+import gradatlas.statistics.resampling as limits  # noqa: E402
+from gradatlas.archive import create_shard, open_shards  # noqa: E402
+from gradatlas.core.provenance import Provenance  # noqa: E402
+from gradatlas.core.settings import TrialRange, TrialSettings, Update  # noqa: E402
 from gradatlas.statistics.batch_size import describe_batch_size  # noqa: E402
-from gradatlas.statistics.bootstrap import (  # noqa: E402
-    Bootstrap,
-    WeightedStatistic,
-    bootstrap,
-    of_means,
-)
-from gradatlas.statistics.covariance import signal_to_noise  # noqa: E402
-from gradatlas.statistics.jackknife import jackknife, slope_contrast  # noqa: E402
 from gradatlas.statistics.laws import relaxation_basis  # noqa: E402
 from gradatlas.statistics.moments import moments_of  # noqa: E402
-from gradatlas.statistics.norm_definitions import log_means_and_spreads  # noqa: E402
-from gradatlas.statistics.norms import shape_statistics, weighted_l_ratios  # noqa: E402
-from gradatlas.statistics.shape import shape_intervals  # noqa: E402
-from gradatlas.statistics.variance_components import analyse_variance  # noqa: E402
+from gradatlas.statistics.noise_scale import signal_to_noise  # noqa: E402
+from gradatlas.statistics.norms import (  # noqa: E402
+    shape_intervals,
+    shape_statistics,
+    weighted_l_ratios,
+)
+from gradatlas.statistics.resampling import (  # noqa: E402
+    Bootstrap,
+    Clusters,
+    WeightedStatistic,
+    bootstrap,
+    jackknife,
+    log_means_and_spreads,
+    of_means,
+    slope_contrast,
+)
+from gradatlas.statistics.variance_sources import analyse_variance  # noqa: E402
 
 Array = NDArray[np.float64]
 TRIALS, SHAPE = 1000, (10, 1024)
@@ -51,29 +57,26 @@ TRIALS, SHAPE = 1000, (10, 1024)
 
 def write_shard(folder: Path) -> Path:
     """One batch size of the default experiment, 41 MB of Gaussian gradients."""
-    attributes = ShardAttributes(
+    settings = TrialSettings(
         protocol="frozen",
-        update="none",
         epoch=2,
         batch_size=32,
+        update=Update("none", 0.0),
         samples_per_trial=1024,
         sample_sets=None,
+        parameter="last.weight",
         seed=0,
         training_seed=0,
-        learning_rate=0.0,
-        parameter="last.weight",
         dataset="MNIST",
         training_samples=60000,
-        device="cpu",
-        experiment_digest="0" * 64,
-        code_commit="unknown",
-        library_versions={},
-        checkpoint_sha256="0" * 64,
+        hidden=(1024,),
+        training=None,
     )
+    provenance = Provenance("0" * 64, "cpu", "unknown", {})
     gradient = 1 + np.random.default_rng(0).standard_normal((TRIALS, *SHAPE), dtype=np.float32)
     norms = np.linalg.norm(gradient.reshape(TRIALS, -1), axis=1).astype(np.float64)
     path = folder / "shard.h5"
-    with create_shard(path, attributes, TrialRange(0, TRIALS - 1), SHAPE) as shard:
+    with create_shard(path, settings, provenance, TrialRange(0, TRIALS - 1), SHAPE) as shard:
         shard.append(
             gradient=gradient,
             path_length=2 * norms,
@@ -137,7 +140,7 @@ class Coverage:
     Attributes:
         statistic: What the interval is of.
         data: What is drawn.
-        units: Independent draws.
+        clusters: Independent draws.
         coverage: Share of the repetitions whose interval holds the truth.
         standard_error: Of the share.
         repetitions: Simulated data sets with an interval.
@@ -145,7 +148,7 @@ class Coverage:
 
     statistic: str
     data: str
-    units: int
+    clusters: int
     coverage: float
     standard_error: float
     repetitions: int
@@ -164,16 +167,16 @@ class Norms:
 
     distribution: Any
 
-    def __call__(self, rng: np.random.Generator, units: int, settings: Bootstrap) -> Intervals:
+    def __call__(self, rng: np.random.Generator, clusters: int, resampling: Bootstrap) -> Intervals:
         """Intervals of everything that ``statistics.csv`` says of the norms."""
-        values = self.distribution.rvs(size=units, random_state=rng)
+        values = self.distribution.rvs(size=clusters, random_state=rng)
         found = bootstrap(
             lambda w: np.concatenate([shape_statistics(w, values), weighted_l_ratios(w, values)]),
-            np.arange(units),
-            settings,
+            np.arange(clusters),
+            resampling,
         )
-        bca = np.stack([found.low, found.high], axis=1)
-        ends = [*bca, *shape_intervals(values, np.arange(units), settings)[:, 1:]]
+        studentised = shape_intervals(values, np.arange(clusters), resampling)
+        ends = [*found[1:].T, *studentised[1:].T]
         return {
             name: (truth, *pair)
             for (name, truth), pair in zip(self.truths().items(), ends, strict=True)
@@ -206,38 +209,38 @@ class Norms:
         return float(value)
 
 
-def paired_slopes(rng: np.random.Generator, units: int, settings: Bootstrap) -> Intervals:
+def paired_slopes(rng: np.random.Generator, clusters: int, resampling: Bootstrap) -> Intervals:
     """Exponents 0.15 of the mean and 0.1 of the spread, trials correlated by 0.9 over B."""
     sizes = np.array([1.0, 4.0, 16.0, 64.0, 256.0, 1024.0])
-    noise = np.sqrt(0.9) * rng.normal(size=units) + np.sqrt(0.1) * rng.normal(size=(6, units))
+    noise = np.sqrt(0.9) * rng.normal(size=clusters) + np.sqrt(0.1) * rng.normal(size=(6, clusters))
     values = 100 * sizes[:, None] ** 0.15 * (1 + 0.02 * sizes[:, None] ** 0.1 * noise)
     slope = slope_contrast(np.log(sizes))
 
-    statistic, groups = log_means_and_spreads(values, np.arange(units))
-    found = bootstrap(lambda w: np.tensordot(statistic(w), slope, (1, 0)), groups, settings)
+    statistic, groups = log_means_and_spreads(values, np.arange(clusters))
+    found = bootstrap(lambda w: np.tensordot(statistic(w), slope, (1, 0)), groups, resampling)
     return {
-        "exponent of the mean": (0.15, found.low[0], found.high[0]),
-        "exponent of the spread": (0.1, found.low[1], found.high[1]),
+        "exponent of the mean": (0.15, *found[1:, 0]),
+        "exponent of the spread": (0.1, *found[1:, 1]),
     }
 
 
-def noise_scale(rng: np.random.Generator, units: int, settings: Bootstrap) -> Intervals:
+def noise_scale(rng: np.random.Generator, clusters: int, resampling: Bootstrap) -> Intervals:
     """|mean|^2 / tr Sigma = 1 in 400 weights of unequal variance, as at an early checkpoint."""
     scales = np.linspace(0.2, 2, 400)
     mean = np.full(400, np.sqrt(np.square(scales).sum() / 400))
-    tensors = mean + scales * rng.normal(size=(units, 400))
-    found = bootstrap(*_signal_to_noise(tensors), settings)
-    return {"signal-to-noise ratio": (1.0, found.low[0], found.high[0])}
+    tensors = mean + scales * rng.normal(size=(clusters, 400))
+    found = bootstrap(*_signal_to_noise(tensors), resampling)
+    return {"signal-to-noise ratio": (1.0, *found[1:, 0])}
 
 
-def weak_noise_scale(rng: np.random.Generator, units: int, settings: Bootstrap) -> Intervals:
+def weak_noise_scale(rng: np.random.Generator, clusters: int, resampling: Bootstrap) -> Intervals:
     """|mean|^2 / tr Sigma = 1/20 in 40 weights: far below one standard deviation."""
-    tensors = np.sqrt(1 / 20) + rng.normal(size=(units, 40))
-    found = bootstrap(*_signal_to_noise(tensors), settings)
-    return {"signal-to-noise ratio": (1 / 20, found.low[0], found.high[0])}
+    tensors = np.sqrt(1 / 20) + rng.normal(size=(clusters, 40))
+    found = bootstrap(*_signal_to_noise(tensors), resampling)
+    return {"signal-to-noise ratio": (1 / 20, *found[1:, 0])}
 
 
-def _signal_to_noise(tensors: Array) -> tuple[WeightedStatistic, NDArray[np.intp]]:
+def _signal_to_noise(tensors: Array) -> tuple[WeightedStatistic, Clusters]:
     squares = np.square(tensors).sum(axis=1)
     products = (tensors @ tensors.sum(axis=0) - squares) / (len(tensors) - 1)
     expected = float(products.mean())
@@ -248,17 +251,17 @@ def _signal_to_noise(tensors: Array) -> tuple[WeightedStatistic, NDArray[np.intp
     )
 
 
-def sample_share(rng: np.random.Generator, units: int, settings: Bootstrap) -> Intervals:
+def sample_share(rng: np.random.Generator, clusters: int, resampling: Bootstrap) -> Intervals:
     """Share 0.7 of the samples, 20 orders per set: exact interval, and bootstrap over sets."""
-    sets = np.arange(20 * units) % units
-    norms = rng.normal(0, np.sqrt(0.7), size=units)[sets] + np.sqrt(0.3) * rng.normal(
+    sets = np.arange(20 * clusters) % clusters
+    norms = rng.normal(0, np.sqrt(0.7), size=clusters)[sets] + np.sqrt(0.3) * rng.normal(
         size=len(sets)
     )
-    by_set = norms.reshape(20, units)
+    by_set = norms.reshape(20, clusters)
     within = by_set.var(axis=0, ddof=1)
 
     def share(weights: Array) -> Array:
-        of_sets = weights[..., :units]
+        of_sets = weights[..., :clusters]
         total = of_sets.sum(axis=-1)
         means = by_set.mean(axis=0)
         centre = of_sets @ means / total
@@ -266,10 +269,10 @@ def sample_share(rng: np.random.Generator, units: int, settings: Bootstrap) -> I
         inside = of_sets @ within / total
         return np.asarray(((between - inside / 20) / (between + inside * 19 / 20))[None])
 
-    found = bootstrap(share, sets, settings)
+    found = bootstrap(share, sets, resampling)
     return {
         "sample share, exact": (0.7, *analyse_variance(norms, sets).interval(0.95)),
-        "sample share, bootstrap": (0.7, found.low[0], found.high[0]),
+        "sample share, bootstrap": (0.7, *found[1:, 0]),
     }
 
 
@@ -289,20 +292,20 @@ SIMULATIONS: tuple[tuple[str, Callable[..., Intervals], tuple[int, ...]], ...] =
 def measure_coverage(repetitions: int, resamples: int) -> Iterator[Coverage]:
     """Coverage of every interval on simulated data whose truth is known."""
     # Intervals that the package refuses are measured as well: they are why it refuses them.
-    limits.MINIMUM_UNITS = 2
+    limits.MINIMUM_CLUSTERS = 2
     for data, simulate, counts in SIMULATIONS:
-        for units in counts:
+        for clusters in counts:
             inside: dict[str, list[bool]] = {}
             for seed in range(repetitions):
-                settings = Bootstrap(resamples, 0.95, (seed, 1))
-                drawn = simulate(np.random.default_rng((seed, units)), units, settings)
+                resampling = Bootstrap(resamples, 0.95, (seed, 1))
+                drawn = simulate(np.random.default_rng((seed, clusters)), clusters, resampling)
                 for name, (truth, low, high) in drawn.items():
                     if np.isfinite([low, high]).all():
                         inside.setdefault(name, []).append(low <= truth <= high)
             for name, results in inside.items():
                 share = float(np.mean(results))
                 error = float(np.sqrt(share * (1 - share) / len(results)))
-                yield Coverage(name, data, units, share, error, len(results))
+                yield Coverage(name, data, clusters, share, error, len(results))
 
 
 # Curvatures and weights of drift terms; the last is a broad spectrum.
@@ -353,7 +356,7 @@ def main() -> None:
         for item in measure_coverage(arguments.repetitions, arguments.resamples):
             results.append(asdict(item))
             print(
-                f"{item.statistic:26} {item.data:26} {item.units:5} "
+                f"{item.statistic:26} {item.data:26} {item.clusters:5} "
                 f"{item.coverage:6.1%} +- {item.standard_error:.1%} ({item.repetitions})",
                 flush=True,
             )

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gradatlas.core.job_log import job
-from gradatlas.statistics.comparison import ComparisonFiles, compare_batch_sizes
+from gradatlas.statistics.claims import compare_batch_sizes
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 with job(snakemake.log[0]):
     compare_batch_sizes(
         [Path(maps) for maps in snakemake.input.maps],
-        ComparisonFiles(**{name: Path(path) for name, path in snakemake.output.items()}),
+        {name: Path(path) for name, path in snakemake.output.items()},
         resamples=snakemake.params.resamples,
         confidence=snakemake.params.confidence,
         seed=snakemake.params.seed,

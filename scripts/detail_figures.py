@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gradatlas.core.job_log import job
-from gradatlas.figures.detail import draw_details
+from gradatlas.figures.drawing import draw_details
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake

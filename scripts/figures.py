@@ -4,15 +4,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gradatlas.core.job_log import job
-from gradatlas.figures.summary import Roles, draw_summary
+from gradatlas.figures.drawing import draw_summary
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake
 
 with job(snakemake.log[0]):
     draw_summary(
-        {name: Path(snakemake.input[name]) for name in snakemake.params.tables},
-        Roles(**snakemake.params.roles),
+        {name: Path(path) for name, path in snakemake.input.items() if name != "style"},
         snakemake.params.confidence,
         [Path(target) for target in snakemake.output],
+        **snakemake.params.roles,
     )

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gradatlas.core.job_log import job
-from gradatlas.statistics.seeds import compare_seeds
+from gradatlas.statistics.tables import compare_seeds
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake

@@ -14,7 +14,7 @@ import pytest
 from gradatlas import archive
 from gradatlas.cli import main
 from gradatlas.core.files import file_digest
-from gradatlas.figures.detail import draw_details
+from gradatlas.figures.drawing import draw_details
 from gradatlas.figures.pages import write_pages
 from gradatlas.statistics.batch_size import describe_batch_size
 from gradatlas.statistics.tables import gather

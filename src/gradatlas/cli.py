@@ -20,14 +20,10 @@ from gradatlas.core.errors import InputError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line.
-
-    Args:
-        arguments: Arguments, those of the process by default.
+    """Run the command line, by default with the arguments of the process.
 
     Returns:
-        Exit status: 0 all is well, 1 something is wrong with a file; argparse exits with 2 on
-        wrong usage.
+        Exit status: 0 all is well, 1 something is wrong with a file; argparse exits with 2.
     """
     options = _parser().parse_args(arguments)
     for stream in (sys.stdout, sys.stderr):
@@ -87,14 +83,8 @@ def _verify(options: argparse.Namespace) -> int:
     for finding in findings:
         print(finding.what)
     damaged = sum(finding.is_damage for finding in findings)
-    print(f"{options.file}: {_count(damaged)}")
+    print(f"{options.file}: {f'damage: {damaged}' if damaged else 'complete and undamaged'}")
     return 1 if damaged else 0
-
-
-def _count(findings: int) -> str:
-    if findings == 0:
-        return "complete and undamaged"
-    return "1 thing is wrong" if findings == 1 else f"{findings} things are wrong"
 
 
 def _export(options: argparse.Namespace) -> int:

@@ -156,11 +156,11 @@ def test_dataframe(opened: Archive, expected: Mapping[str, NDArray[Any]]) -> Non
     [
         ({}, "protocol is not given in .*, expected one of: frozen, sgd"),
         ({"protocol": "adam"}, "no protocol 'adam' in .*, expected one of: frozen, sgd"),
-        ({"protocol": "sgd"}, "epoch is not given in .*, protocol sgd, .* one of: 2, 30"),
+        ({"protocol": "sgd"}, "epoch is not given in .* .protocol sgd., expected one of: 2, 30"),
         ({"protocol": "sgd", "epoch": 3}, "no epoch 3 in .*, expected one of: 2, 30"),
         (
             {"protocol": "sgd", "epoch": 2, "batch_size": 3},
-            "no batch_size 3 in .*, protocol sgd, epoch 2, expected one of: 1, 4, 16",
+            "no batch_size 3 in .* .protocol sgd, epoch 2., expected one of: 1, 4, 16",
         ),
     ],
 )

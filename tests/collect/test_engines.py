@@ -10,10 +10,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from gradatlas.collect.engines import mlp_batched, mlp_cpu
-from gradatlas.collect.engines.factors import Factors, squared_norms, total
-from gradatlas.collect.engines.prepare import prepare
 from gradatlas.collect.reference import run_trial
-from gradatlas.collect.trial import Measurement, TrialGradients
+from gradatlas.collect.shard import prepare
+from gradatlas.collect.trial import Factors, Measurement, TrialGradients, squared_norms, total
 from gradatlas.core.random import trial_samples
 from gradatlas.core.settings import Training, Update
 from gradatlas.data.idx import Split, load_train

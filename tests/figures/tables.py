@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from gradatlas.figures.trials import BatchSize
+from gradatlas.core.settings import Training, TrialSettings, Update
+from gradatlas.figures.inputs import BatchSize
 
 BATCH_SIZES = (1, 2, 3, 8, 64, 1024)
 
@@ -29,9 +30,9 @@ def statistics_table(
     table["normalised_std"] = table["std_norm"] * largest / table["mean_norm"]
     for column in ("skewness", "excess_kurtosis", "l_skewness", "l_kurtosis"):
         table[column] = rng.normal(scale=0.2, size=len(table))
-    table["cancellation"] = table["batch_size"] / max(batch_sizes)
-    table["cosine_to_largest_batch"] = 0.7 + 0.3 * table["cancellation"]
-    interval_columns = ("relative_std", "skewness", "excess_kurtosis", "cancellation")
+    table["coherence"] = table["batch_size"] / max(batch_sizes)
+    table["cosine_to_largest_batch"] = 0.7 + 0.3 * table["coherence"]
+    interval_columns = ("relative_std", "skewness", "excess_kurtosis", "coherence")
     for column in (*interval_columns, "cosine_to_largest_batch"):
         table[f"{column}_low"] = table[column] - 0.01
         table[f"{column}_high"] = table[column] + 0.02
@@ -110,6 +111,25 @@ def training_table() -> pd.DataFrame:
     )
 
 
+def trial_settings(epoch: int, batch_size: int) -> TrialSettings:
+    """The default experiment's moving protocol."""
+    return TrialSettings(
+        protocol="sgd",
+        epoch=epoch,
+        batch_size=batch_size,
+        update=Update("sgd", 0.01),
+        samples_per_trial=1024,
+        sample_sets=None,
+        parameter="last.weight",
+        seed=0,
+        training_seed=0,
+        dataset="MNIST",
+        training_samples=60000,
+        hidden=(1024,),
+        training=Training(1024, 0.01, 0.0),
+    )
+
+
 def batch_sizes_with_trials(
     epochs: Sequence[int] = (2, 30), sizes: Sequence[int] = BATCH_SIZES, trials: int = 200
 ) -> list[BatchSize]:
@@ -117,10 +137,7 @@ def batch_sizes_with_trials(
     rng = np.random.default_rng(0)
     return [
         BatchSize(
-            protocol="sgd",
-            epoch=epoch,
-            batch_size=size,
-            parameter="last.weight",
+            trial_settings(epoch, size),
             diverged=0,
             norm=rng.normal(200, 10, trials),
             hill_plot=rng.uniform(5, 50, max(trials - 1, 0)),

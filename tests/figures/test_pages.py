@@ -8,12 +8,15 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pytest
 
-from gradatlas.figures.pages import distribution_chart, norm_chart, read_norms, write_pages
-from gradatlas.statistics.batch_size import describe_batch_size
-from tests import figure_tables as made_up
-from tests.statistics.synthetic import draw, write_shards
+from gradatlas.figures.pages import (
+    distribution_chart,
+    norm_chart,
+    norms_of_trials,
+    write_pages,
+)
+from tests.figures import tables as made_up
+from tests.statistics.synthetic import draw
 
 
 def data_of(chart: Any) -> pd.DataFrame:
@@ -51,25 +54,8 @@ def test_norm_page_says_how_many_trials_diverged() -> None:
     assert data_of(norm_chart(table))["diverged_trials"].sum() == 12
 
 
-@pytest.fixture(scope="module")
-def maps(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Statistics of two batch sizes, one trial of which diverged."""
-    folder = tmp_path_factory.mktemp("maps")
-    gradient = draw(12)
-    gradient[3] = np.nan
-    paths = []
-    for size in (4, 64):
-        shards = write_shards(folder, gradient, batch_size=size)
-        row, path = folder / f"{size}.json", folder / f"{size}.h5"
-        describe_batch_size(
-            shards, shards, row, path, max_order=4, resamples=100, confidence=0.9, seed=0
-        )
-        paths.append(path)
-    return paths
-
-
 def test_distribution_page_holds_every_trial_that_did_not_diverge(maps: list[Path]) -> None:
-    norms = read_norms(maps)
+    norms = norms_of_trials(maps)
     expected = np.linalg.norm(np.delete(draw(12), 3, axis=0).reshape(11, -1), axis=1)
     for size in (4, 64):
         found = norms[norms["batch_size"] == size]["norm"]

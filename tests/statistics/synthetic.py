@@ -3,19 +3,49 @@
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gradatlas.archive import ShardAttributes, create_shard
-from gradatlas.core.sharding import TrialRange
-from gradatlas.statistics.bootstrap import WeightedStatistic
-from gradatlas.statistics.description import TrialScalars
-from gradatlas.statistics.paired import Sweep
+from gradatlas.archive import create_shard
+from gradatlas.core.provenance import Provenance
+from gradatlas.core.settings import TrialRange, TrialSettings, Update
+from gradatlas.statistics.batch_size import describe_batch_size
+from gradatlas.statistics.paired import PairedTrials
+from gradatlas.statistics.resampling import WeightedStatistic
 
 Array = NDArray[np.float64]
 SAMPLES = 64
 TRAINING_SAMPLES = 1000
+
+
+def make_settings(
+    *,
+    protocol: str = "sgd",
+    update: Literal["sgd", "none"] = "sgd",
+    epoch: int = 2,
+    batch_size: int = 1,
+    samples: int = 1024,
+    training_samples: int = 60000,
+    sample_sets: int | None = None,
+) -> TrialSettings:
+    """The record of made-up trials."""
+    return TrialSettings(
+        protocol=protocol,
+        epoch=epoch,
+        batch_size=batch_size,
+        update=Update(update, 0.01 if update == "sgd" else 0.0),
+        samples_per_trial=samples,
+        sample_sets=sample_sets,
+        parameter="last.weight",
+        seed=0,
+        training_seed=0,
+        dataset="MNIST",
+        training_samples=training_samples,
+        hidden=(8,),
+        training=None,
+    )
 
 
 def means_of(values: Array) -> WeightedStatistic:
@@ -35,7 +65,7 @@ def write_shards(
     gradient: NDArray[np.float32],
     *,
     batch_size: int,
-    update: str = "sgd",
+    update: Literal["sgd", "none"] = "sgd",
     sample_sets: int | None = None,
     protocol: str = "sgd",
     epoch: int = 2,
@@ -43,25 +73,16 @@ def write_shards(
     shards: int = 1,
 ) -> list[Path]:
     """Store tensors as the shards of one batch size; the minibatches' norms are made up."""
-    attributes = ShardAttributes(
+    settings = make_settings(
         protocol=protocol,
         update=update,
         epoch=epoch,
         batch_size=batch_size,
-        samples_per_trial=SAMPLES,
-        sample_sets=sample_sets,
-        seed=0,
-        training_seed=0,
-        learning_rate=0.01 if update == "sgd" else 0.0,
-        parameter="last.weight",
-        dataset="MNIST",
+        samples=SAMPLES,
         training_samples=TRAINING_SAMPLES,
-        device="cpu",
-        experiment_digest="0" * 64,
-        code_commit="unknown",
-        library_versions={"numpy": np.__version__},
-        checkpoint_sha256="0" * 64,
+        sample_sets=sample_sets,
     )
+    provenance = Provenance("0" * 64, "cpu", "unknown", {"numpy": np.__version__})
     paths = []
     trials = np.arange(first_trial, first_trial + len(gradient))
     for part in np.array_split(trials, shards):
@@ -70,7 +91,7 @@ def write_shards(
         steps = math.ceil(SAMPLES / batch_size)
         target = folder / f"{protocol}-{epoch}-{batch_size}-{part[0]}.h5"
         chosen = TrialRange(int(part[0]), int(part[-1]))
-        with create_shard(target, attributes, chosen, gradient.shape[1:]) as shard:
+        with create_shard(target, settings, provenance, chosen, gradient.shape[1:]) as shard:
             shard.append(
                 gradient=rows,
                 path_length=norms * math.sqrt(steps),
@@ -83,25 +104,55 @@ def write_shards(
     return paths
 
 
-def make_sweep(
+def write_batch_sizes(
+    folder: Path, sizes: tuple[int, ...] = (1, 4, SAMPLES), **settings: object
+) -> dict[int, list[Path]]:
+    """Shards of 20 trials at each batch size, whose norms rise with it."""
+    return {
+        size: write_shards(folder, size**0.2 * draw(20), batch_size=size, **settings)  # type: ignore[arg-type]
+        for size in sizes
+    }
+
+
+def describe_all(
+    folder: Path, shards: dict[int, list[Path]], name: str = "sgd"
+) -> tuple[list[Path], list[Path]]:
+    """Rows and maps of every batch size."""
+    rows = [folder / f"{name}-{size}.json" for size in shards]
+    maps = [folder / f"{name}-{size}.maps" for size in shards]
+    for row, target, paths in zip(rows, maps, shards.values(), strict=True):
+        describe_batch_size(
+            paths,
+            shards[max(shards)],
+            row,
+            target,
+            max_order=5,
+            resamples=100,
+            confidence=0.9,
+            seed=0,
+        )
+    return rows, maps
+
+
+def make_paired(
     norm: Array,
     batch_sizes: Sequence[int],
     *,
     protocol: str = "sgd",
     epoch: int = 2,
-    update: str = "sgd",
+    update: Literal["sgd", "none"] = "sgd",
     sample_sets: int | None = None,
     diverged: int = 0,
-) -> Sweep:
-    """A sweep of given norms, shape (B, T)."""
-    return Sweep(
-        protocol=protocol,
-        epoch=epoch,
-        update=update,
-        learning_rate=0.01,
-        samples_per_trial=1024,
-        training_samples=60000,
-        sample_sets=sample_sets,
+) -> PairedTrials:
+    """Paired trials of given norms, shape (B, T)."""
+    return PairedTrials(
+        settings=make_settings(
+            protocol=protocol,
+            update=update,
+            epoch=epoch,
+            batch_size=batch_sizes[0],
+            sample_sets=sample_sets,
+        ),
         batch_sizes=np.array(batch_sizes),
         trials=np.arange(norm.shape[1]),
         diverged=diverged,
@@ -112,17 +163,9 @@ def make_sweep(
     )
 
 
-def make_scalars(batch_size: int, norm: Array, *, epoch: int = 2) -> TrialScalars:
-    """The scalars of one batch size with given norms, shape (T,)."""
-    same = dict.fromkeys(("path_length", "sum_of_squares", "first_loss", "last_loss"), norm)
-    return TrialScalars(
-        protocol="sgd",
-        epoch=epoch,
-        batch_size=batch_size,
-        update="sgd",
-        learning_rate=0.01,
-        samples_per_trial=1024,
-        training_samples=60000,
-        sample_sets=None,
-        columns={"trial": np.arange(len(norm), dtype=np.float64), "norm": norm, **same},
-    )
+def norms_of(curve: Array, spread: Array | float = 0.05, trials: int = 200, seed: int = 0) -> Array:
+    """Norms with a common part over batch sizes and a small own part, shape (B, T)."""
+    rng = np.random.default_rng(seed)
+    common, own = rng.normal(size=trials), rng.normal(size=(len(curve), trials))
+    relative = np.broadcast_to(spread, len(curve))[:, None]
+    return np.asarray(curve[:, None] * (1 + relative * (common + 0.1 * own) / np.sqrt(1.01)))

@@ -12,8 +12,12 @@ from scipy import stats
 
 from gradatlas.core.errors import InputError
 from gradatlas.statistics.batch_size import describe_batch_size
-from gradatlas.statistics.description import read_description
-from gradatlas.statistics.moments import moments_of, standardised_moment
+from gradatlas.statistics.moments import (
+    moments_of,
+    squared_covariance_trace,
+    standardised_moment,
+)
+from gradatlas.statistics.tables import read_description
 from tests.statistics.synthetic import SAMPLES, TRAINING_SAMPLES, draw, write_shards
 
 Array = NDArray[np.float64]
@@ -66,7 +70,7 @@ def test_columns_are_those_of_plain_arrays(tmp_path: Path) -> None:
         "l_skewness": stats.lmoment(norm)[2],
         "l_kurtosis": stats.lmoment(norm)[3],
         "cosine_to_largest_batch": np.mean((S * L).sum(axis=1) / norm / np.linalg.norm(L, axis=1)),
-        "cancellation": 1 / 4,
+        "coherence": 1 / 4,
         "gradient_diversity": 1.5,
         "mean_step_norm": np.mean(norm / 4),
         "mean_root_sum_of_squares": np.mean(norm * np.sqrt(1.5)),
@@ -119,7 +123,7 @@ def test_blocks_and_shards_do_not_change_the_result(
     values, _, _ = describe(tmp_path, write_shards(tmp_path, gradient, batch_size=8))
     for path in tmp_path.glob("sgd-*.h5"):
         path.unlink()
-    monkeypatch.setattr("gradatlas.statistics.scan._BLOCK_BYTES", 12 * 3 * 7 * 4)
+    monkeypatch.setattr("gradatlas.statistics.batch_size._BLOCK_BYTES", 12 * 3 * 7 * 4)
     shards = write_shards(tmp_path, gradient, batch_size=8, shards=7)
     in_blocks, _, _ = describe(tmp_path, shards)
     for column in values.keys() - {"effective_rank"}:  # pairs of trials within blocks only
@@ -273,6 +277,19 @@ def test_effective_rank_of_equal_variances(tmp_path: Path) -> None:
     gradient = np.random.default_rng(0).normal(5, 1, size=(500, 4, 5)).astype(np.float32)
     values, _, _ = describe(tmp_path, write_shards(tmp_path, gradient, batch_size=8))
     assert values["effective_rank"] == pytest.approx(20, rel=0.05)
+
+
+def test_the_effective_rank_is_that_of_pairs_within_blocks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Blocks of 29, 29 and 2 trials, the last too few for an estimate of tr Sigma^2."""
+    monkeypatch.setattr("gradatlas.statistics.batch_size._BLOCK_TRIALS", 29)
+    gradient = draw(60)
+    values, _, _ = describe(tmp_path, write_shards(tmp_path, gradient, batch_size=8))
+    S = gradient.reshape(60, -1).astype(float)
+    trace = np.mean([squared_covariance_trace(part) for part in (S[:29], S[29:58])])
+    total = S.var(axis=0, ddof=1).sum()
+    assert values["effective_rank"] == pytest.approx(total**2 / trace, rel=1e-9)
 
 
 def test_the_order_of_jobs_changes_nothing(tmp_path: Path) -> None:

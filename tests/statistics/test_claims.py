@@ -1,21 +1,35 @@
-"""Verdicts on trials that are made to fulfil or to break each claim, and their error rate."""
+"""Verdicts on trials that fulfil or break each claim, their error rate, and the whole job."""
 
 from collections.abc import Hashable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from numpy.typing import NDArray
 
-from gradatlas.statistics.bootstrap import Bootstrap
-from gradatlas.statistics.claims import CLAIMS, holm, judge, render
-from gradatlas.statistics.norm_definitions import compare_readings
-from gradatlas.statistics.paired import Sweep
-from tests.statistics.synthetic import make_sweep
+from gradatlas.statistics.claims import CLAIMS, compare_batch_sizes, holm, judge, render
+from gradatlas.statistics.norm_definitions import compare_definitions
+from gradatlas.statistics.paired import PairedTrials
+from gradatlas.statistics.resampling import Bootstrap
+from gradatlas.statistics.tables import gather
+from tests.statistics.synthetic import (
+    SAMPLES,
+    describe_all,
+    draw,
+    make_paired,
+    write_batch_sizes,
+    write_shards,
+)
 
 Array = NDArray[np.float64]
 SIZES = np.array([1.0, 4.0, 16.0, 64.0, 256.0, 1024.0])
-SETTINGS = Bootstrap(200, 0.95, (0,))
+RESAMPLING = Bootstrap(200, 0.95, (0,))
+TABLES = (
+    *("scaling", "law_curves", "local_exponents", "norm_definitions", "variance_sources"),
+    *("noise_scale", "claims", "notes"),
+)
 
 
 def make(
@@ -26,23 +40,23 @@ def make(
     trials: int = 300,
     seed: int = 0,
     diverged: int = 0,
-) -> Sweep:
+) -> PairedTrials:
     """Norms that share most of their noise over batch sizes."""
     rng = np.random.default_rng(seed)
     noise = 0.9 * rng.normal(size=trials) + 0.44 * rng.normal(size=(len(curve), trials))
     relative = np.broadcast_to(spread, len(curve))[:, None]
     norms = curve[:, None] * (1 + relative * noise)
-    return make_sweep(norms, SIZES.astype(int).tolist(), epoch=epoch, diverged=diverged)
+    return make_paired(norms, SIZES.astype(int).tolist(), epoch=epoch, diverged=diverged)
 
 
-def verdicts(*sweeps: Sweep) -> dict[tuple[int, int], dict[Hashable, Any]]:
+def verdicts(*trials: PairedTrials) -> dict[tuple[int, int], dict[Hashable, Any]]:
     """Rows by claim and epoch."""
-    rows = judge(sweeps, SETTINGS).to_dict("records")
+    rows = judge(trials, RESAMPLING).to_dict("records")
     return {(row["claim"], row["epoch"]): row for row in rows}
 
 
 def test_columns_are_the_public_ones() -> None:
-    table = judge([make(SIZES**0.1)], SETTINGS)
+    table = judge([make(SIZES**0.1)], RESAMPLING)
     assert [*table.columns][:8] == [
         *("claim", "protocol", "epoch", "statistic", "estimate", "low", "high", "verdict")
     ]
@@ -103,13 +117,13 @@ def test_early_gradients_are_larger(late: Array, verdict: str) -> None:
     assert (4, 2) not in found
 
 
-def tailed(*, heavy: bool) -> Sweep:
+def tailed(*, heavy: bool) -> PairedTrials:
     """Norms with Gaussian tails at batch size 1, and heavy ones at the largest if asked for."""
     rng = np.random.default_rng(0)
     noise = rng.normal(size=(2, 1200))
     if heavy:
         noise[1] = rng.standard_t(2.5, size=1200)
-    return make_sweep(500 + noise, (1, 1024))
+    return make_paired(500 + noise, (1, 1024))
 
 
 def test_tails() -> None:
@@ -131,8 +145,8 @@ def test_samples_or_order(share: float, verdict: str) -> None:
     rng = np.random.default_rng(1)
     sets = rng.normal(0, np.sqrt(share), size=10)[np.arange(200) % 10]
     norms = 100 + sets + rng.normal(0, np.sqrt(1 - share), size=(2, 200))
-    sweep = make_sweep(norms, (1, 32), protocol="sgd_reordered", sample_sets=10)
-    found = verdicts(sweep)
+    paired = make_paired(norms, (1, 32), protocol="sgd_reordered", sample_sets=10)
+    found = verdicts(paired)
     assert [*found] == [(7, 2)]
     assert found[7, 2]["verdict"] == verdict
 
@@ -155,7 +169,7 @@ def test_nothing_true_is_rejected_more_often_than_the_level() -> None:
     wrong = 0
     for _ in range(100):
         norms = 100 + rng.normal(size=(4, 40)) + rng.normal(size=40)
-        table = judge([make_sweep(norms, (1, 4, 16, 64))], Bootstrap(2, 0.95, (0,)))
+        table = judge([make_paired(norms, (1, 4, 16, 64))], Bootstrap(2, 0.95, (0,)))
         wrong += bool((table["verdict"][table["claim"].isin([1, 3, 6])] != "undecided").any())
     assert wrong <= 11  # 5 expected, binomial 99 %
 
@@ -167,11 +181,78 @@ def test_holm_corrects_as_by_hand() -> None:
 
 
 def test_the_page_names_every_claim_and_its_rule() -> None:
-    sweep = make(100 * SIZES**0.1)
-    page = render(judge([sweep], SETTINGS), compare_readings([sweep], SETTINGS), 0.95)
-    for number, claim in CLAIMS.items():
-        assert f"## {number}. {claim.text}" in page
-        assert claim.supported in page
+    paired = make(100 * SIZES**0.1)
+    page = render(judge([paired], RESAMPLING), compare_definitions([paired], RESAMPLING), 0.95)
+    for number, (text, supported, _) in CLAIMS.items():
+        assert f"## {number}. {text}" in page
+        assert supported in page
     assert "**not reproduced**" in page
     assert "There are no trials that this claim can be tested by." in page
     assert "Both hold for none of them." in page
+
+
+def test_the_page_names_the_definitions_that_fulfil_both_claims() -> None:
+    paired = make(100 * SIZES**0.5, spread=0.01 * SIZES**0.2)
+    page = render(judge([paired], RESAMPLING), compare_definitions([paired], RESAMPLING), 0.95)
+    assert "Both hold for: norm of the sum (sgd, epoch 2)" in page
+
+
+def compare(folder: Path, maps: list[Path]) -> tuple[dict[str, pd.DataFrame], str]:
+    """Tables by name, and the page of verdicts."""
+    tables = {name: folder / f"{name}.csv" for name in TABLES}
+    page = folder / "claims.md"
+    files = {**tables, "claims_page": page}
+    compare_batch_sizes(maps, files, resamples=100, confidence=0.95, seed=0)
+    return {name: pd.read_csv(path) for name, path in tables.items()}, page.read_text()
+
+
+def test_the_comparison_writes_every_table(tmp_path: Path) -> None:
+    maps = []
+    for epoch in (2, 30):
+        for name, update, sets in (
+            ("sgd", "sgd", None),
+            ("frozen", "none", None),
+            ("re", "sgd", 10),
+        ):
+            folder = tmp_path / f"{name}{epoch}"
+            folder.mkdir()
+            shards = write_batch_sizes(
+                folder, protocol=name, update=update, sample_sets=sets, epoch=epoch
+            )
+            maps += describe_all(folder, shards, name)[1]
+    for order in (maps, maps[::-1]):
+        found, page = compare(tmp_path, order)
+        assert set(found["norm_definitions"]["protocol"]) == {"sgd", "frozen"}
+        assert set(found["noise_scale"]["epoch"]) == {2, 30}
+        assert found["claims"].groupby("claim").size().to_dict() == {
+            **dict.fromkeys((1, 2, 3, 5, 6, 7), 2),
+            4: 1,
+        }
+        assert found["variance_sources"]["sample_sets"].eq(10).all()
+        assert page.startswith("# The article's claims")
+    assert found["scaling"].empty  # three batch sizes do not tell laws apart
+
+
+def test_batch_sizes_without_a_common_trial_give_empty_tables(tmp_path: Path) -> None:
+    shards = write_batch_sizes(tmp_path, (1, 2, 4, 8, SAMPLES))
+    shards[4] = write_shards(tmp_path, np.full((20, 3, 7), np.nan, np.float32), batch_size=4)
+    rows, maps = describe_all(tmp_path, shards)
+    gather(rows, tmp_path / "statistics.csv", tmp_path / "notes.csv")
+    found, page = compare(tmp_path, maps)
+    assert all(table.empty for table in found.values())
+    assert "no trials that this claim can be tested by" in page
+
+
+def test_every_missing_number_of_the_comparison_has_a_reason(tmp_path: Path) -> None:
+    shards = {
+        size: write_shards(tmp_path, size**0.2 * draw(8), batch_size=size) for size in (1, SAMPLES)
+    }
+    _, maps = describe_all(tmp_path, shards)
+    tables, _ = compare(tmp_path, maps)
+    notes = tables.pop("notes")
+    del tables["law_curves"]  # which leaves empty what a point of a curve does not have
+    missing = {name: int(table.isna().to_numpy().sum()) for name, table in tables.items()}
+    assert missing["local_exponents"] > 0
+    counts = notes.groupby("table").size().to_dict()
+    assert counts == {name: count for name, count in missing.items() if count}
+    assert set(notes["reason"]) == {"8 trials that did not diverge, expected at least 20"}

@@ -16,7 +16,7 @@ from gradatlas.statistics.moments import (
     excess_kurtosis,
     merge,
     moments_of,
-    skewness,
+    squared_covariance_trace,
     standardised_moment,
     unbiased_central_moment,
     variance,
@@ -87,7 +87,9 @@ def test_k_statistics_are_those_of_scipy() -> None:
     values = np.random.default_rng(3).standard_t(5, size=(60, 4))
     moments = moments_of(values, 6)
     np.testing.assert_allclose(variance(moments), stats.kstat(values, 2, axis=0), rtol=1e-9)
-    np.testing.assert_allclose(skewness(moments), stats.skew(values, bias=False), rtol=1e-9)
+    np.testing.assert_allclose(
+        standardised_moment(moments, 3), stats.skew(values, bias=False), rtol=1e-9
+    )
     np.testing.assert_allclose(
         excess_kurtosis(moments), stats.kurtosis(values, bias=False), rtol=1e-9
     )
@@ -130,7 +132,7 @@ def test_student_t_has_the_excess_kurtosis_of_its_degrees_of_freedom() -> None:
 
 def test_too_few_tensors_give_nan() -> None:
     moments = moments_of(np.array([[1.0], [2.0], [4.0]]), 6)
-    assert np.isfinite(skewness(moments)).all()
+    assert np.isfinite(standardised_moment(moments, 3)).all()
     assert np.isnan(excess_kurtosis(moments)).all()
     assert np.isnan(standardised_moment(moments, 5)).all()
     assert np.isnan(variance(moments_of(np.array([[1.0]]), 2))).all()
@@ -140,7 +142,7 @@ def test_too_few_tensors_give_nan() -> None:
 def test_equal_tensors_have_no_shape(value: float) -> None:
     moments = moments_of(np.full((1000, 2), value, np.float32), 4)
     np.testing.assert_array_equal(variance(moments), 0.0)
-    assert np.isnan(skewness(moments)).all()
+    assert np.isnan(standardised_moment(moments, 3)).all()
     assert np.isnan(excess_kurtosis(moments)).all()
 
 
@@ -149,6 +151,31 @@ def test_an_order_below_the_variance_is_refused() -> None:
         moments_of(np.ones((2, 2)), 1)
 
 
-def test_moments_of_different_tensors_are_not_merged() -> None:
-    with pytest.raises(ValueError, match="cannot be merged"):
-        merge(moments_of(np.ones((2, 3)), 4), moments_of(np.ones((2, 2)), 4))
+def test_squared_trace_is_unbiased_over_all_samples() -> None:
+    population = np.array([[0.0, 1.0], [2.0, -1.0], [5.0, 3.0], [1.0, 1.5]])
+    covariance = np.cov(population.T, bias=True)
+    for count in (4, 5):
+        estimates = [
+            squared_covariance_trace(population[list(sample)])
+            for sample in product(range(4), repeat=count)
+        ]
+        expected = np.trace(covariance @ covariance)
+        assert np.mean(estimates) == pytest.approx(expected, rel=1e-9)
+
+
+def test_squared_trace_agrees_with_the_covariance_matrix() -> None:
+    """Himeno and Yamada's formula from D x D."""
+    tensors = np.random.default_rng(0).gamma(1, size=(60, 9)) @ np.diag(np.arange(1.0, 10))
+
+    def reference(rows: Array) -> float:
+        n, covariance = len(rows), np.cov(rows.T)
+        lengths = np.square(rows - rows.mean(axis=0)).sum(axis=1)
+        fourth = np.square(lengths).sum() / (n - 1)
+        total = (n - 1) * (n - 2) * np.trace(covariance @ covariance) + np.trace(covariance) ** 2
+        return float((n - 1) / (n * (n - 2) * (n - 3)) * (total - n * fourth))
+
+    assert squared_covariance_trace(tensors) == pytest.approx(reference(tensors), rel=1e-9)
+
+
+def test_three_trials_have_no_squared_trace() -> None:
+    assert np.isnan(squared_covariance_trace(np.eye(3)))

@@ -1,6 +1,6 @@
-"""Noise scale by two batch sizes: exact enumeration, McCandlish's formulas, agreement."""
+"""Noise scale: exact enumeration, McCandlish's formulas, known populations, agreement."""
 
-from itertools import permutations
+from itertools import combinations, permutations
 from pathlib import Path
 
 import numpy as np
@@ -8,13 +8,20 @@ import pytest
 from numpy.typing import NDArray
 
 from gradatlas.statistics.batch_size import describe_batch_size
-from gradatlas.statistics.bootstrap import Bootstrap
-from gradatlas.statistics.noise_scale import noise_scales, two_batch_parts, two_batch_signal
-from gradatlas.statistics.paired import read_sweeps
-from tests.statistics.synthetic import make_sweep, write_shards
+from gradatlas.statistics.noise_scale import (
+    noise_scale_factor,
+    noise_scales,
+    reciprocal_interval,
+    signal_to_noise,
+    two_batch_parts,
+    two_batch_signal,
+)
+from gradatlas.statistics.paired import read_paired
+from gradatlas.statistics.resampling import Bootstrap
+from tests.statistics.synthetic import make_paired, make_settings, write_shards
 
 Array = NDArray[np.float64]
-SETTINGS = Bootstrap(200, 0.95, (0,))
+RESAMPLING = Bootstrap(200, 0.95, (0,))
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 3])
@@ -29,7 +36,7 @@ def test_two_batches_are_unbiased_over_all_trials(batch_size: int) -> None:
         ]
         sums.append(np.square(batches).sum())
         totals.append(np.square(np.sum(batches, axis=0)).sum())
-    parts = np.array(two_batch_parts(batch_size, 5, 6))
+    parts = two_batch_parts(batch_size, 5, 6)
     found = two_batch_signal(np.array([np.mean(sums), np.mean(totals)]), parts)
     squared_gradient = np.square(gradients.mean(axis=0)).sum()
     assert found == pytest.approx(squared_gradient / gradients.var(axis=0, ddof=1).sum(), rel=1e-9)
@@ -39,7 +46,7 @@ def test_equal_batches_of_many_samples_give_mccandlishs_estimates() -> None:
     small, big, count = 4, 64, 16
     rng = np.random.default_rng(1)
     sums, squares = rng.uniform(50, 60, 9), rng.uniform(500, 600, 9)
-    parts = np.array(two_batch_parts(small, big, 10**12))
+    parts = two_batch_parts(small, big, 10**12)
     norm_small, norm_big = (sums / count / small**2).mean(), (squares / big**2).mean()
     gradient = (big * norm_big - small * norm_small) / (big - small)
     variance = (norm_small - norm_big) / (1 / small - 1 / big)
@@ -56,7 +63,7 @@ def sampled_gradients(trials: int, samples: int) -> Array:
 
 def test_both_estimators_agree_with_the_population(tmp_path: Path) -> None:
     gradients = sampled_gradients(120, 64)
-    sweep_files = []
+    files = []
     for size in (4, 64):
         folder = tmp_path / str(size)
         folder.mkdir()
@@ -66,11 +73,11 @@ def test_both_estimators_agree_with_the_population(tmp_path: Path) -> None:
         describe_batch_size(
             shards, shards, folder / "row", maps, max_order=4, resamples=100, confidence=0.9, seed=0
         )
-        sweep_files.append(maps)
-    (sweep,) = read_sweeps(sweep_files)
+        files.append(maps)
+    (paired,) = read_paired(files)
     steps = gradients.reshape(120, 16, 4, 12).sum(axis=2)
-    sweep.sum_of_squares[0] = np.square(steps).sum(axis=(1, 2))
-    table = noise_scales([sweep], SETTINGS)
+    paired.sum_of_squares[0] = np.square(steps).sum(axis=(1, 2))
+    table = noise_scales([paired], RESAMPLING)
     assert table["estimator"].tolist() == ["trial covariance", "two batch sizes"]
     truth = 12 / (12 * 0.25)  # the population's own differs by its sampling, 3 %
     for low, high in zip(table["noise_scale_low"], table["noise_scale_high"], strict=True):
@@ -79,4 +86,45 @@ def test_both_estimators_agree_with_the_population(tmp_path: Path) -> None:
 
 
 def test_moving_weights_have_no_noise_scale() -> None:
-    assert noise_scales([make_sweep(np.ones((2, 10)), (1, 1024))], SETTINGS).empty
+    assert noise_scales([make_paired(np.ones((2, 10)), (1, 1024))], RESAMPLING).empty
+
+
+def of_equal_weights(tensors: Array) -> float:
+    squares = np.square(tensors).sum(axis=1)
+    products = (tensors @ tensors.sum(axis=0) - squares) / (len(tensors) - 1)
+    return float(signal_to_noise(squares.mean(), products.mean(), products.mean()))
+
+
+def test_signal_to_noise_is_the_ratio_of_unbiased_estimates() -> None:
+    tensors = 1 + np.random.default_rng(1).normal(size=(25, 6))
+    variance = tensors.var(axis=0, ddof=1).sum()
+    squared_mean = np.square(tensors.mean(axis=0)).sum() - variance / 25
+    found = of_equal_weights(tensors)
+    assert found == pytest.approx(squared_mean / variance, rel=1e-9)
+
+
+def test_signal_to_noise_is_not_clamped() -> None:
+    tensors = np.random.default_rng(2).normal(size=(8, 50))
+    tensors -= tensors.mean(axis=0)
+    assert of_equal_weights(tensors) < 0
+
+
+def test_noise_scale_of_a_population_drawn_without_replacement() -> None:
+    """All trials of 4 of 7 samples: the noise scale is tr Sigma / |G|^2 of the population."""
+    gradients = np.random.default_rng(3).normal(0.8, 1, size=(7, 3))
+    trials = np.array([gradients[list(chosen)].sum(axis=0) for chosen in combinations(range(7), 4)])
+    mean = trials.mean(axis=0)
+    ratio = np.square(trials - mean).sum() / len(trials) / np.square(mean).sum()
+    settings = make_settings(samples=4, training_samples=7)
+    expected = gradients.var(axis=0, ddof=1).sum() / np.square(gradients.mean(axis=0)).sum()
+    assert noise_scale_factor(settings) * ratio == pytest.approx(expected, rel=1e-9)
+
+
+def test_reciprocal_of_an_interval() -> None:
+    assert reciprocal_interval(0.5, 0.25, 1.0) == (2, 1, 4)
+    estimate, low, high = reciprocal_interval(0.5, -0.1, 1.0)
+    assert (estimate, low) == (2, 1)
+    assert np.isnan(high)
+    estimate, low, high = reciprocal_interval(-0.5, -1.0, -0.1)
+    assert estimate == -2
+    assert np.isnan([low, high]).all()

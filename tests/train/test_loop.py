@@ -81,12 +81,12 @@ def test_loss_and_accuracy_are_those_of_the_weights(splits: tuple[Split, Split])
     epoch = epochs(splits)[-1]
     weights = {name: torch.tensor(value) for name, value in epoch.weights.items()}
 
-    for split, evaluation in zip(splits, (epoch.train, epoch.test), strict=True):
+    for name, split in zip(("train", "test"), splits, strict=True):
         outputs = logits(weights, torch.tensor(split.inputs)).double().numpy()
         logarithms = outputs - np.log(np.exp(outputs).sum(axis=1, keepdims=True))
         loss = -logarithms[np.arange(len(split.labels)), split.labels].mean()
-        assert evaluation.loss == pytest.approx(loss, rel=1e-5)
-        assert evaluation.accuracy == np.mean(outputs.argmax(axis=1) == split.labels)
+        assert epoch.row[f"{name}_loss"] == pytest.approx(loss, rel=1e-5)
+        assert epoch.row[f"{name}_accuracy"] == np.mean(outputs.argmax(axis=1) == split.labels)
 
 
 @pytest.mark.parametrize("threads", [2, 3])
@@ -94,7 +94,7 @@ def test_the_bits_do_not_depend_on_threads(splits: tuple[Split, Split], threads:
     for one, several in zip(epochs(splits), epochs(splits, threads=threads), strict=True):
         for name, value in one.weights.items():
             np.testing.assert_array_equal(value, several.weights[name])
-        assert one.test == several.test
+        assert one.row == several.row
 
 
 @pytest.fixture
@@ -197,7 +197,7 @@ def test_a_run_on_damaged_data_writes_nothing(tmp_path: Path, data: Path) -> Non
 
 
 def test_an_untrained_network_is_as_good_as_chance(splits: tuple[Split, Split]) -> None:
-    assert epochs(splits)[0].test.loss == pytest.approx(math.log(4), rel=0.5)
+    assert epochs(splits)[0].row["test_loss"] == pytest.approx(math.log(4), rel=0.5)
 
 
 def test_a_further_checkpoint_leaves_the_others_as_they_are(tmp_path: Path, data: Path) -> None:

@@ -12,7 +12,7 @@ SUMMARY_FIGURES = [
     *figure("normalised_norm_vs_batch_size", "1 Gradient norm", "Spread at equal mean"),
     *figure("relative_spread", "1 Gradient norm", "Relative spread, with its control"),
     *figure("moments", "2 Distribution", "Skewness and kurtosis"),
-    *figure("cancellation", "3 Steps", "How much the steps cancel"),
+    *figure("coherence", "3 Steps", "How far the steps agree"),
     *figure("direction", "3 Steps", "How the sum turns"),
     *figure("claims", "5 Verdicts", "The article's claims"),
     *figure("training", "6 Training", "Loss and accuracy"),
@@ -75,10 +75,6 @@ rule figures:
     threads: 1
     params:
         code=code("figures"),
-        tables=[
-            *("statistics", "training", "law_curves"),
-            *("variance_sources", "noise_scale", "claims"),
-        ],
         roles=ROLES,
         confidence=lookup("statistics/confidence", within=config),
     script:

@@ -65,7 +65,9 @@ rule claims:
         scaling=table("scaling.csv", "scaling_table", "Laws"),
         law_curves="<results>/law_curves.csv",
         local_exponents="<results>/local_exponents.csv",
-        readings=table("readings.csv", "readings_table", "Readings of the norm"),
+        norm_definitions=table(
+            "norm_definitions.csv", "norm_definitions_table", "Definitions of the norm"
+        ),
         variance_sources="<results>/variance_sources.csv",
         noise_scale="<results>/noise_scale.csv",
         claims="<results>/claims.csv",

@@ -62,8 +62,12 @@ def export(
     archive = open_archive(atlas)
     wanted = {"protocol": protocol, "epoch": epoch, "batch_size": batch_size}
     chosen = _choose(archive, {name: value for name, value in wanted.items() if value is not None})
-    _check_target(target, archive)
-    nbytes = sum(map(_nbytes, chosen))
+    parts = {segment.path for item in archive.selections for segment in item.segments}
+    refuse_input(target, (archive.path, *parts, *archive.checkpoints))
+    nbytes = sum(
+        stored_bytes(len(item.trials), item.shape, item.settings.samples_per_trial)
+        for item in chosen
+    )
     with (
         create_file(target, nbytes) as file,
         tqdm(total=nbytes, desc="export", unit="B", unit_scale=True, disable=not progress) as bar,
@@ -88,17 +92,6 @@ def _choose(archive: Archive, wanted: dict[str, Any]) -> list[Selection]:
             f"{archive.path} holds nothing with {what}, expected of: {'; '.join(lists)}"
         )
     return chosen
-
-
-def _check_target(target: Path, archive: Archive) -> None:
-    """Refuse to write over what is being read."""
-    parts = {segment.path for item in archive.selections for segment in item.segments}
-    refuse_input(target, (archive.path, *parts, *archive.checkpoints))
-
-
-def _nbytes(selection: Selection) -> int:
-    samples = selection.settings.samples_per_trial
-    return stored_bytes(len(selection.trials), selection.shape, samples)
 
 
 def _create_group(

@@ -37,30 +37,22 @@ if TYPE_CHECKING:
 
 BLOCK_BYTES = 4 << 20  # blocks of this size get the same memory again and again: no page faults
 
-#: Inode, size and time of the last change: what tells a file from another in its place.
-FileIdentity = tuple[int, int, int]
-
 #: From the name of a dataset, the first and the last trial to their rows.
 Reader = Callable[[str, int, int], NDArray[Any]]
 
 
 @dataclass(frozen=True)
 class Segment:
-    """Consecutive trials in one file.
+    """Consecutive trials in one file."""
 
-    Attributes:
-        path: The file, absolute.
-        group: HDF5 group that holds the datasets.
-        batch: Index along the leading batch size axis; None where a group has no such axis.
-        trials: The trials, the first of which is the first row.
-        identity: The file that was opened; None if it was missing.
-    """
-
-    path: Path
-    group: str
+    path: Path  # the file, absolute
+    group: str  # HDF5 group that holds the datasets
+    # index along the leading batch size axis; None where a group has no such axis
     batch: int | None
-    trials: TrialRange
-    identity: FileIdentity | None
+    trials: TrialRange  # the trials, the first of which is the first row
+    # inode, size and time of the last change, by which a file is told from another in its place;
+    # None if it was missing
+    identity: tuple[int, int, int] | None
 
     @staticmethod
     def of(path: Path, group: str, batch: int | None, trials: TrialRange) -> "Segment":
@@ -99,30 +91,20 @@ class Segment:
         with file:
             yield read
 
-    def overlap(self, first: int, last: int) -> tuple[int, int]:
-        """First and last of the trials that are here; the first is larger if none is."""
-        return max(first, self.trials.first), min(last, self.trials.last)
 
-
-def _identity(status: os.stat_result) -> FileIdentity:
+def _identity(status: os.stat_result) -> tuple[int, int, int]:
     return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 @dataclass(frozen=True, eq=False)
 class Selection:
-    """The trials of one protocol, epoch and batch size, in ascending order without a gap.
+    """The trials of one protocol, epoch and batch size, in ascending order without a gap."""
 
-    Attributes:
-        settings: The record of the trials.
-        attributes: What identifies the data, as stored (see docs/archive-format.md).
-        shape: Shape of one trial's tensor.
-        segments: The files' parts that hold the trials.
-    """
-
-    settings: TrialSettings
+    settings: TrialSettings  # the record of the trials
+    # what identifies the data, as stored (see docs/archive-format.md)
     attributes: Mapping[str, str | int | float]
-    shape: tuple[int, ...]
-    segments: tuple[Segment, ...]
+    shape: tuple[int, ...]  # shape of one trial's tensor
+    segments: tuple[Segment, ...]  # the files' parts that hold the trials
 
     @property
     def protocol(self) -> str:
@@ -209,7 +191,7 @@ class Selection:
             for first, last in ranges:
                 parts = []
                 for segment in self.segments:
-                    start, stop = segment.overlap(first, last)
+                    start, stop = max(first, segment.trials.first), min(last, segment.trials.last)
                     if start > stop:
                         continue
                     if segment is not current:
@@ -244,34 +226,19 @@ class Selection:
         """One row per trial: protocol, epoch, batch_size, trial and the scalars."""
         import pandas as pd
 
-        return pd.DataFrame(
-            {
-                "protocol": self.protocol,
-                "epoch": self.epoch,
-                "batch_size": self.batch_size,
-                "trial": self.trials,
-                **self.scalars,
-            }
-        )
+        place = {name: getattr(self, name) for name in ("protocol", "epoch", "batch_size")}
+        return pd.DataFrame({**place, "trial": self.trials, **self.scalars})
 
 
 @dataclass(frozen=True, eq=False)
 class Archive:
-    """What a shard, an atlas or an export holds.
+    """What a shard, an atlas or an export holds."""
 
-    Attributes:
-        path: The file.
-        kind: ``shard``, ``atlas`` or ``export``.
-        attributes: Root attributes of the file.
-        selections: One per protocol, epoch and batch size, in ascending order.
-        sources: The shards the data came from.
-    """
-
-    path: Path
-    kind: str
-    attributes: Mapping[str, Any]
-    selections: tuple[Selection, ...]
-    sources: tuple[Shard, ...]
+    path: Path  # the file
+    kind: str  # ``shard``, ``atlas`` or ``export``
+    attributes: Mapping[str, Any]  # root attributes of the file
+    selections: tuple[Selection, ...]  # one per protocol, epoch and batch size, in ascending order
+    sources: tuple[Shard, ...]  # the shards the data came from
 
     @property
     def checkpoints(self) -> dict[Path, str]:

@@ -3,17 +3,17 @@
 Also how any archive file is opened, with what HDF5 stumbles over turned into a sentence.
 """
 
-import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import h5py
 
-from gradatlas.archive.format import FORMAT, FORMAT_VERSION, element, read_attributes
+from gradatlas.archive.format import FORMAT, FORMAT_VERSION, element, plain, read_attributes
 from gradatlas.core.errors import InputError, reworded
 from gradatlas.core.files import check_digest, stored_digest
 from gradatlas.core.provenance import Provenance
@@ -28,48 +28,36 @@ _DAMAGE = (OSError, RuntimeError, KeyError, ValueError, TypeError)
 
 @dataclass(frozen=True)
 class Shard:
-    """A shard, as read from its file or as an atlas or export recorded it.
-
-    Attributes:
-        path: The file.
-        settings: The record of its trials.
-        provenance: How they came about.
-        experiment_digest: SHA-256 of what all trials of the protocol have in common.
-        trials: Which trials.
-        shape: Shape of one trial's tensor.
-        size: Size of the file in bytes.
-        sha256: Digest of the file; None where format version 1 recorded it, which had another.
-    """
+    """A shard, as read from its file or as an atlas or export recorded it."""
 
     path: Path
     settings: TrialSettings
     provenance: Provenance
-    experiment_digest: str
+    experiment_digest: str  # SHA-256 of what all trials of the protocol have in common
     trials: TrialRange
-    shape: tuple[int, ...]
-    size: int
+    shape: tuple[int, ...]  # of one trial's tensor
+    size: int  # of the file, bytes
+    # digest of the file; None where format version 1 recorded it, which had another
     sha256: str | None
 
 
-@contextmanager
-def open_hdf5(path: Path) -> Iterator[h5py.File]:
-    """Open an archive file for reading.
+def check_regular(path: Path) -> None:
+    """Refuse what is no HDF5 file, without waiting for a pipe.
 
     Raises:
         OSError: If the file is missing, a directory or unreadable.
-        InputError: If it is no archive, damaged or of a newer format version.
+        InputError: If it is no regular file, or none of HDF5.
     """
-    check_regular(path)
-    with damage_named(path), open_unlocked(path) as file:
-        attributes = read_attributes(file)
-        if attributes.get("format") != FORMAT:
-            raise InputError(f"{path} is no file of Gradient Atlas, {EXPECTED}")
-        if attributes["format_version"] > FORMAT_VERSION:
-            raise InputError(
-                f"{path} has format version {attributes['format_version']}, expected at most "
-                f"{FORMAT_VERSION}; update Gradient Atlas to read it"
-            )
-        yield file
+    try:
+        if path.is_fifo() or path.is_socket() or path.is_char_device():
+            raise InputError(f"{path} is not a regular file, {EXPECTED}")
+        with path.open("rb") as file:
+            start = file.read(len(HDF5_MAGIC))
+    except OSError as error:
+        reason = f"{path} cannot be opened ({error.strerror}), {EXPECTED}; check the path"
+        raise reworded(error, reason) from error
+    if start != HDF5_MAGIC:
+        raise InputError(f"{path} is not an HDF5 file, {EXPECTED}")
 
 
 def open_unlocked(path: Path) -> h5py.File:
@@ -83,25 +71,6 @@ def open_unlocked(path: Path) -> h5py.File:
         if "file locking flag values don't match" not in str(error):
             raise
         return h5py.File(path, "r", rdcc_nbytes=0)
-
-
-def check_regular(path: Path) -> None:
-    """Refuse what is no HDF5 file, without waiting for one that is no file.
-
-    Raises:
-        OSError: If the file is missing, a directory or unreadable.
-        InputError: If it is no regular file, or none of HDF5.
-    """
-    try:
-        if path.exists() and not (path.is_file() or path.is_dir()):  # a pipe would wait
-            raise InputError(f"{path} is not a regular file, {EXPECTED}")
-        with path.open("rb") as file:
-            start = file.read(len(HDF5_MAGIC))
-    except OSError as error:
-        reason = f"{path} cannot be opened ({error.strerror}), {EXPECTED}; check the path"
-        raise reworded(error, reason) from error
-    if start != HDF5_MAGIC:
-        raise InputError(f"{path} is not an HDF5 file, {EXPECTED}")
 
 
 @contextmanager
@@ -124,6 +93,27 @@ def damage_named(path: Path, what: str = "it") -> Iterator[None]:
             f"{path} is damaged, {what} cannot be read ({error}); restore the file from a copy or "
             "make it again"
         ) from error
+
+
+@contextmanager
+def open_hdf5(path: Path) -> Iterator[h5py.File]:
+    """Open an archive file for reading.
+
+    Raises:
+        OSError: If the file is missing, a directory or unreadable.
+        InputError: If it is no archive, damaged or of a newer format version.
+    """
+    check_regular(path)
+    with damage_named(path), open_unlocked(path) as file:
+        if file.attrs.get("format") != FORMAT:
+            raise InputError(f"{path} is no file of Gradient Atlas, {EXPECTED}")
+        version = plain(file.attrs["format_version"])
+        if version > FORMAT_VERSION:
+            raise InputError(
+                f"{path} has format version {version}, expected at most {FORMAT_VERSION}; update "
+                "Gradient Atlas to read it"
+            )
+        yield file
 
 
 def read_shard(path: Path) -> Shard:
@@ -237,34 +227,25 @@ def write_table(group: h5py.Group, shards: Sequence[Shard], folder: Path) -> Non
     """
     table = group.create_group("sources")
     table.attrs.update(element("sources"))
-    rows = [_row(shard, folder) for shard in shards]
-    for name in rows[0]:
-        values = [row[name] for row in rows]
+    columns: dict[str, list[Any]] = {
+        "path": [relative_path(shard.path, folder) for shard in shards],
+        "batch_size": [shard.settings.batch_size for shard in shards],
+        "first_trial": [shard.trials.first for shard in shards],
+        "last_trial": [shard.trials.last for shard in shards],
+        "size": [shard.size for shard in shards],
+        "sha256": [shard.sha256 or "" for shard in shards],
+        **{
+            name: [shard.provenance.to_attributes()[name] for shard in shards]
+            for name in ("code_commit", "library_versions", "device")
+        },
+    }
+    for name, values in columns.items():
         dtype = h5py.string_dtype() if isinstance(values[0], str) else "i8"
         table.create_dataset(name, data=values, dtype=dtype).attrs.update(element("column"))
 
 
-def _row(shard: Shard, folder: Path) -> dict[str, str | int]:
-    provenance = shard.provenance.to_attributes()
-    return {
-        "path": relative_path(shard.path, folder),
-        "batch_size": shard.settings.batch_size,
-        "first_trial": shard.trials.first,
-        "last_trial": shard.trials.last,
-        "size": shard.size,
-        "sha256": shard.sha256 or "",
-        **{name: provenance[name] for name in ("code_commit", "library_versions", "device")},
-    }
-
-
 def read_table(group: h5py.Group, settings: TrialSettings, folder: Path) -> list[Shard]:
-    """Inverse of ``write_table``.
-
-    Args:
-        group: The protocol and epoch.
-        settings: Their record.
-        folder: What the paths are relative to.
-    """
+    """Inverse of ``write_table``, with the record of the protocol and epoch."""
     columns = {
         name: (column.asstr() if h5py.check_string_dtype(column.dtype) else column)[:].tolist()
         for name, column in group["sources"].items()
@@ -275,12 +256,7 @@ def read_table(group: h5py.Group, settings: TrialSettings, folder: Path) -> list
         Shard(
             path=folder / row["path"],
             settings=replace(settings, batch_size=row["batch_size"]),
-            provenance=Provenance(
-                attributes["checkpoint_sha256"],
-                row["device"],
-                row["code_commit"],
-                json.loads(row["library_versions"]),
-            ),
+            provenance=Provenance.from_attributes({**attributes, **row}),
             experiment_digest=attributes["experiment_digest"],
             trials=TrialRange(row["first_trial"], row["last_trial"]),
             shape=group["gradient"].shape[2:],

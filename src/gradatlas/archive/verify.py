@@ -18,17 +18,11 @@ _TRIALS_AT_A_TIME = 25
 
 @dataclass(frozen=True)
 class Finding:
-    """Something about an archive that its reader should know.
+    """Something about an archive that its reader should know."""
 
-    Attributes:
-        where: The file.
-        what: One sentence that names the place and what to do.
-        is_damage: False where a file could only be checked in part.
-    """
-
-    where: Path
-    what: str
-    is_damage: bool = True
+    where: Path  # the file
+    what: str  # one sentence that names the place and what to do
+    is_damage: bool = True  # false where a file could only be checked in part
 
 
 def verify(path: Path, *, progress: bool = False) -> list[Finding]:
@@ -61,13 +55,9 @@ def verify(path: Path, *, progress: bool = False) -> list[Finding]:
             for segment in selection.segments:
                 findings += _check_chunks(segment)
     if sha256 is None:
-        findings.append(_only_chunks(path))
+        remark = f"{digest_path(path)} is missing: only the chunks of {path} were checked"
+        findings.append(Finding(path, remark, is_damage=False))
     return findings
-
-
-def _only_chunks(path: Path) -> Finding:
-    what = f"{digest_path(path)} is missing: only the chunks of {path} were checked"
-    return Finding(path, what, is_damage=False)
 
 
 def _check_checkpoints(archive: Archive) -> Iterator[Finding]:

@@ -163,7 +163,6 @@ def create_file(path: Path, nbytes: int) -> Iterator[h5py.File]:
     with replacing(path, with_digest=True) as partial:
         with failures_named(path):
             _reserve(partial, nbytes)  # a file that cannot be had fails before HDF5 knows of it
-            # We hold a lock on the file, which HDF5 would take for another writer's.
             file = h5py.File(partial, "w", locking=False, rdcc_nbytes=_CACHE_BYTES)
         with file:
             with failures_named(path):

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from gradatlas.archive.write import create_shard
-from gradatlas.collect.engines.prepare import prepare
-from gradatlas.collect.trial import Measurement
+from gradatlas.collect.engines import mlp_cpu
+from gradatlas.collect.trial import Engine, Measurement
 from gradatlas.core.configuration import check_samples
 from gradatlas.core.provenance import Provenance, code_commit, library_versions
 from gradatlas.core.random import trial_samples
@@ -68,6 +68,31 @@ def collect(
             index = sample_indices(settings, trials.first + block.start, trials.first + block.stop)
             shard.append(**vars(run(index)), sample_index=index)
             progress.update(len(index))
+
+
+def prepare(
+    measurement: Measurement,
+    inputs: NDArray[np.floating],
+    labels: NDArray[np.integer],
+    device: str,
+) -> Engine:
+    """Do once what all trials of a batch size share.
+
+    Args:
+        measurement: Checkpoint, protocol and batch size.
+        inputs: Training set in the dtype of the checkpoint, shape (sample, input).
+        labels: Its classes, shape (sample,).
+        device: ``cpu`` or ``cuda``.
+
+    Returns:
+        A function from the sample indices of T trials, shape (T, sample), to their gradients.
+    """
+    hidden_layers = len(measurement.weights) // 2 - 1
+    if device == "cpu" and hidden_layers == 1:
+        return mlp_cpu.prepare(measurement, inputs, labels)
+    from gradatlas.collect.engines import mlp_batched  # torch: two seconds the CPU need not wait
+
+    return mlp_batched.prepare(measurement, inputs, labels, device)
 
 
 def sample_indices(settings: TrialSettings, start: int, stop: int) -> NDArray[np.uint32]:

@@ -12,8 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from gradatlas.collect.engines.prepare import prepare
-from gradatlas.collect.shard import sample_indices
+from gradatlas.collect.shard import prepare, sample_indices
 from gradatlas.collect.trial import Measurement, Weights
 from gradatlas.core.files import replace_file
 from gradatlas.core.settings import TrialSettings
@@ -30,17 +29,11 @@ PATHS = 5  # batch sizes whose paths can be told apart in one picture
 
 @dataclass(frozen=True, eq=False)
 class GrowingSum:
-    """A sum of gradients as it grows over one trial.
+    """A sum of gradients as it grows over one trial."""
 
-    Attributes:
-        batch_size: Samples per minibatch.
-        samples: Samples summed up so far, from 0 upwards, shape (P,).
-        sums: The sums, nats, float64, shape (P, weight).
-    """
-
-    batch_size: int
-    samples: NDArray[np.int64]
-    sums: Array
+    batch_size: int  # samples per minibatch
+    samples: NDArray[np.int64]  # samples summed up so far, from 0 upwards, shape (P,)
+    sums: Array  # the sums, nats, float64, shape (P, weight)
 
 
 def trace_steps(
@@ -129,17 +122,6 @@ def _table(epoch: int, picture: str, sums: Sequence[GrowingSum]) -> pd.DataFrame
     for item in sums:
         x, y = directions @ item.sums.T
         norm = np.linalg.norm(item.sums, axis=1)
-        rows.append(
-            pd.DataFrame(
-                {
-                    "epoch": epoch,
-                    "picture": picture,
-                    "batch_size": item.batch_size,
-                    "samples": item.samples,
-                    "x": x,
-                    "y": y,
-                    "norm": norm,
-                }
-            )
-        )
+        place = {"epoch": epoch, "picture": picture, "batch_size": item.batch_size}
+        rows.append(pd.DataFrame({**place, "samples": item.samples, "x": x, "y": y, "norm": norm}))
     return pd.concat(rows)

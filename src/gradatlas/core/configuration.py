@@ -37,33 +37,21 @@ class Protocol:
 
 @dataclass(frozen=True)
 class Experiment:
-    """Everything that is measured.
+    """Everything that is measured."""
 
-    Attributes:
-        seed: Determines the samples of every trial.
-        training_seeds: Determine initial weights and order of training, one run each; ascending.
-        device: ``auto``, ``cpu`` or ``cuda``.
-        dataset: Name of the data set.
-        data_root: Folder above that of its files.
-        hidden: Units of each hidden layer.
-        training: Settings that all training runs share.
-        checkpoints: Epochs after which the weights are kept, ascending; 0 is the untrained network.
-        parameter: Weight or bias whose gradient is stored.
-        trials_per_job: Most trials of a shard.
-        protocols: Protocols by name.
-    """
-
-    seed: int
+    seed: int  # determines the samples of every trial
+    # determine initial weights and order of training, one run each; ascending
     training_seeds: tuple[int, ...]
-    device: Literal["auto", "cpu", "cuda"]
-    dataset: str
-    data_root: str
-    hidden: tuple[int, ...]
-    training: Training
+    device: Literal["auto", "cpu", "cuda"]  # ``auto``, ``cpu`` or ``cuda``
+    dataset: str  # name of the data set
+    data_root: str  # folder above that of its files
+    hidden: tuple[int, ...]  # units of each hidden layer
+    training: Training  # settings that all training runs share
+    # epochs after which the weights are kept, ascending; 0 is the untrained network
     checkpoints: tuple[int, ...]
-    parameter: str
-    trials_per_job: int
-    protocols: Mapping[str, Protocol]
+    parameter: str  # weight or bias whose gradient is stored
+    trials_per_job: int  # most trials of a shard
+    protocols: Mapping[str, Protocol]  # protocols by name
 
     def trial_settings(
         self, protocol: str, epoch: int, batch_size: int, training_seed: int
@@ -123,14 +111,10 @@ def _build(config: Mapping[str, Any]) -> Experiment:
         parameter=gradients["parameter"],
         trials_per_job=gradients["trials_per_job"],
         protocols={
-            name: _protocol(name, {**_protocol_defaults(gradients), **settings})
+            name: _protocol(name, {**gradients, **settings})
             for name, settings in gradients["protocols"].items()
         },
     )
-
-
-def _protocol_defaults(gradients: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: gradients[key] for key in ("trials", "samples_per_trial", "batch_sizes")}
 
 
 def _protocol(name: str, settings: Mapping[str, Any]) -> Protocol:
@@ -153,17 +137,7 @@ def _protocol(name: str, settings: Mapping[str, Any]) -> Protocol:
 
 
 def check_samples(protocol: str, samples_per_trial: int, dataset: str, available: int) -> None:
-    """Check that a trial can draw its samples without replacement.
-
-    Args:
-        protocol: Name of the protocol.
-        samples_per_trial: Samples of one of its trials.
-        dataset: Name of the data set.
-        available: Samples of its training set.
-
-    Raises:
-        InputError: The training set is too small.
-    """
+    """Raise InputError where the training set is too small to draw a trial's samples from."""
     if samples_per_trial > available:
         raise InputError(
             f"samples_per_trial of protocol {protocol} is {samples_per_trial}, expected at most "
@@ -302,13 +276,10 @@ def _sentence(error: Any) -> str:  # noqa: ANN401 - jsonschema types what it rep
         case "required":
             missing = sorted(set(error.validator_value) - set(error.instance))
             name = ".".join(filter(None, (key, missing[0])))
-            return f"{name} is missing; {_describe(error.schema['properties'][missing[0]])}"
+            described = error.schema["properties"][missing[0]]["description"]
+            return f"{name} is missing; it is needed: {described}"
         case _:
             return f"{place}, expected {_expectation(error)}"
-
-
-def _describe(schema: Mapping[str, Any]) -> str:
-    return f"it is needed: {schema['description']}"
 
 
 _EXPECTATIONS = {

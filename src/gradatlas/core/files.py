@@ -5,12 +5,12 @@ what stands under the final name is complete at any moment, also after a crash. 
 costly to make has its SHA-256 in ``NAME.sha256`` beside it, as ``sha256sum --check`` reads it.
 """
 
-import fcntl
 import glob
 import hashlib
 import json
 import os
 import secrets
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
@@ -19,6 +19,7 @@ from gradatlas.core.errors import InputError, reworded
 
 PARTIAL_SUFFIX = ".partial"
 DIGEST_SUFFIX = ".sha256"
+STALE_SECONDS = 24 * 3600  # a living writer changes its file far more often
 
 
 def mapping_digest(facts: Mapping[str, object]) -> str:
@@ -116,7 +117,9 @@ def replacing(path: Path, *, with_digest: bool = False) -> Iterator[Path]:
     if is_other:
         raise FileExistsError(f"{path} is a device or a pipe, expected the name of a file to write")
     _discard_stale(path)
-    partial, descriptor = _open_partial(path)
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(8)}{PARTIAL_SUFFIX}")
+    with failures_named(path):
+        descriptor = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
     try:
         yield partial
         # The digest is written before the file has its name, so that a full disk keeps neither.
@@ -134,36 +137,12 @@ def replacing(path: Path, *, with_digest: bool = False) -> Iterator[Path]:
         os.close(descriptor)
 
 
-def _open_partial(path: Path) -> tuple[Path, int]:
-    """Create and lock a file of our own next to ``path``; the lock says that we are alive."""
-    while True:
-        partial = path.with_name(f".{path.name}.{secrets.token_hex(8)}{PARTIAL_SUFFIX}")
-        with failures_named(path):
-            descriptor = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
-        try:
-            alone = _lock(descriptor)
-        except OSError:  # a file system without locks, where nobody discards anything as stale
-            alone = True
-        if alone and partial.exists():
-            return partial, descriptor
-        os.close(descriptor)  # taken for stale and discarded between creation and lock
-
-
 def _discard_stale(path: Path) -> None:
-    """Delete what writers of ``path`` that were killed left behind; a living one holds a lock."""
+    """Delete what a writer of ``path`` that was killed left behind, known by its age."""
     for partial in path.parent.glob(f".{glob.escape(path.name)}.*{PARTIAL_SUFFIX}"):
-        # Already gone, not ours to delete, or on a file system without locks: harmless.
-        with suppress(OSError), partial.open("r+b") as file:
-            if _lock(file.fileno()):
-                partial.unlink(missing_ok=True)
-
-
-def _lock(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+        with suppress(OSError):  # already gone, or not ours to delete: harmless
+            if time.time() - partial.stat().st_mtime > STALE_SECONDS:
+                partial.unlink()
 
 
 def _sync_folder(folder: Path) -> None:

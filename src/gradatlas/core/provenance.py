@@ -13,19 +13,12 @@ LIBRARIES = ("gradient-atlas", "h5py", "numba", "numpy", "scipy", "torch")
 
 @dataclass(frozen=True)
 class Provenance:
-    """How trials came about; none of it is meant to determine what they are.
+    """How trials came about; none of it is meant to determine what they are."""
 
-    Attributes:
-        checkpoint_sha256: SHA-256 of the checkpoint file.
-        device: Device the trials ran on.
-        code_commit: Git commit of the code.
-        library_versions: Versions of the libraries, by name.
-    """
-
-    checkpoint_sha256: str
-    device: str
-    code_commit: str
-    library_versions: Mapping[str, str]
+    checkpoint_sha256: str  # SHA-256 of the checkpoint file
+    device: str  # device the trials ran on
+    code_commit: str  # git commit of the code
+    library_versions: Mapping[str, str]  # versions of the libraries, by name
 
     def to_attributes(self) -> dict[str, str]:
         """The facts as attributes of an HDF5 file, the versions as JSON."""

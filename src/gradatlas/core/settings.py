@@ -14,16 +14,12 @@ from gradatlas.core.files import mapping_digest
 
 @dataclass(frozen=True)
 class Update:
-    """What the weights do between the minibatches of a trial.
+    """What the weights do between the minibatches of a trial."""
 
-    Attributes:
-        name: ``sgd``, a step w <- w - learning rate x gradient of the minibatch's mean loss, of all
-            layers; or ``none``, they stay at the checkpoint.
-        learning_rate: Step size of ``sgd``; 0 for ``none``.
-    """
-
+    # ``sgd``, a step w <- w - learning rate x gradient of the minibatch's mean loss, of all layers;
+    # or ``none``, they stay at the checkpoint
     name: Literal["sgd", "none"]
-    learning_rate: float
+    learning_rate: float  # step size of ``sgd``; 0 for ``none``
 
     @property
     def moves(self) -> bool:
@@ -33,53 +29,33 @@ class Update:
 
 @dataclass(frozen=True)
 class Training:
-    """How the network is trained: plain minibatch SGD.
+    """How the network is trained: plain minibatch SGD."""
 
-    Attributes:
-        batch_size: Samples of a step.
-        learning_rate: Step size, along the gradient of the mean loss.
-        momentum: Share of the last step that is taken again; 0 is plain SGD.
-    """
-
-    batch_size: int
-    learning_rate: float
-    momentum: float
+    batch_size: int  # samples of a step
+    learning_rate: float  # step size, along the gradient of the mean loss
+    momentum: float  # share of the last step that is taken again; 0 is plain SGD
 
 
 @dataclass(frozen=True)
 class TrialSettings:
-    """The record of a set of trials: everything that determines what is measured in them.
+    """The record of a set of trials: everything that determines what is measured in them."""
 
-    Attributes:
-        protocol: Name of the protocol.
-        epoch: Epoch of the checkpoint that every trial starts from.
-        batch_size: Samples of one minibatch; the last one of a trial is the remainder.
-        update: What the weights do between minibatches.
-        samples_per_trial: Samples that a trial draws without replacement, N.
-        sample_sets: Number of sample sets that the trials share, trial k taking set
-            k % sample_sets in an order of its own; None: each trial draws samples of its own.
-        parameter: Parameter whose gradient is stored, such as ``last.weight``.
-        seed: Seed of the trials' samples and their order.
-        training_seed: Seed of the training run: initial weights and order of samples.
-        dataset: Name of the data set.
-        training_samples: Samples of its training set, P; 0 until the data have been read.
-        hidden: Units of each hidden layer; None in files of format version 1, which do not say.
-        training: How the checkpoint was trained; None in files of format version 1.
-    """
-
-    protocol: str
-    epoch: int
-    batch_size: int
-    update: Update
-    samples_per_trial: int
+    protocol: str  # name of the protocol
+    epoch: int  # epoch of the checkpoint that every trial starts from
+    batch_size: int  # samples of one minibatch; the last one of a trial is the remainder
+    update: Update  # what the weights do between minibatches
+    samples_per_trial: int  # samples that a trial draws without replacement, N
+    # number of sample sets that the trials share, trial k taking set k % sample_sets in an order of
+    # its own; None: each trial draws samples of its own
     sample_sets: int | None
-    parameter: str
-    seed: int
-    training_seed: int
-    dataset: str
-    training_samples: int
+    parameter: str  # parameter whose gradient is stored, such as ``last.weight``
+    seed: int  # seed of the trials' samples and their order
+    training_seed: int  # seed of the training run: initial weights and order of samples
+    dataset: str  # name of the data set
+    training_samples: int  # samples of its training set, P; 0 until the data have been read
+    # units of each hidden layer; None in files of format version 1, which do not say
     hidden: tuple[int, ...] | None
-    training: Training | None
+    training: Training | None  # how the checkpoint was trained; None in files of format version 1
 
     @property
     def batches_per_trial(self) -> int:

@@ -35,30 +35,10 @@ CLASSES = {"mnist": 10, "fashionmnist": 10, "kmnist": 10, "qmnist": 10, "cifar10
 
 @dataclass(frozen=True)
 class Split:
-    """Part of a data set.
+    """Part of a data set."""
 
-    Attributes:
-        inputs: Normalised, flattened images, float32, shape (sample, pixel).
-        labels: Class of each image, int64, shape (sample,).
-    """
-
-    inputs: NDArray[np.float32]
-    labels: NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class Normalisation:
-    """Pixels (0 to 255) map to (pixel / 255 - mean) / std."""
-
-    mean: float
-    std: float
-
-    def apply(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Flatten and normalise images of shape (sample, ...) to (sample, pixel)."""
-        inputs = images.reshape(len(images), -1).astype(np.float32)
-        inputs *= np.float32(1 / (255 * self.std))
-        inputs -= np.float32(self.mean / self.std)
-        return inputs
+    inputs: NDArray[np.float32]  # normalised, flattened images, float32, shape (sample, pixel)
+    labels: NDArray[np.int64]  # class of each image, int64, shape (sample,)
 
 
 def folder(root: Path, name: str) -> Path:
@@ -112,8 +92,7 @@ def load_train(directory: Path) -> Split:
     paths = idx_paths(directory)
     images, labels = _read_samples(paths["train_images"], paths["train_labels"])
     _check_classes(paths["train_labels"], labels)
-    normalisation = _normalisation(paths["train_images"], images)
-    return Split(normalisation.apply(images), labels)
+    return Split(_normalise(images, *_mean_and_deviation(paths["train_images"], images)), labels)
 
 
 def load_test(directory: Path) -> Split:
@@ -131,11 +110,19 @@ def load_test(directory: Path) -> Split:
             f"{paths['test_labels']} has the label {labels.max()}, expected at most "
             f"{train_labels.max()}, the largest of the training set"
         )
-    normalisation = _normalisation(paths["train_images"], train_images)
-    return Split(normalisation.apply(images), labels)
+    of_training = _mean_and_deviation(paths["train_images"], train_images)
+    return Split(_normalise(images, *of_training), labels)
 
 
-def _normalisation(path: Path, images: NDArray[np.uint8]) -> Normalisation:
+def _normalise(images: NDArray[np.uint8], mean: float, std: float) -> NDArray[np.float32]:
+    """Flatten images to (sample, pixel), pixels 0 to 255 mapped to (pixel / 255 - mean) / std."""
+    inputs = images.reshape(len(images), -1).astype(np.float32)
+    inputs *= np.float32(1 / (255 * std))
+    inputs -= np.float32(mean / std)
+    return inputs
+
+
+def _mean_and_deviation(path: Path, images: NDArray[np.uint8]) -> tuple[float, float]:
     """Mean and standard deviation to four decimals, as they are usually quoted (.1307, .3081)."""
     total = int(images.sum(dtype=np.uint64))
     squares = sum(
@@ -147,7 +134,7 @@ def _normalisation(path: Path, images: NDArray[np.uint8]) -> Normalisation:
     std = round(math.sqrt(max(variance, 0)) / 255, 4)
     if std == 0:
         raise InputError(f"{path} holds images of one and the same grey, nothing to learn from")
-    return Normalisation(round(mean / 255, 4), std)
+    return round(mean / 255, 4), std
 
 
 def _read_samples(

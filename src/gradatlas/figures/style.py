@@ -1,35 +1,36 @@
-"""What all figures share: colours, axes, how a figure becomes files."""
+"""The house style: colours, markers, axes and words that figures share."""
 
-import io
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
-from itertools import groupby
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
+import pandas as pd
 from matplotlib import colormaps, style
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LinearSegmentedColormap, ListedColormap, LogNorm, to_hex
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, LogLocator, NullFormatter, NullLocator, ScalarFormatter
-from matplotlib.transforms import Bbox
 
-from gradatlas.core.files import file_digest, mapping_digest, replace_file
-from gradatlas.core.provenance import code_commit
+Place = Literal["outside lower center", "outside upper center"]
 
 STYLE = Path(__file__).with_name("house.mplstyle")
 COLUMN_WIDTH = 3.4  # inches, of a two-column article
-FOOT_LINE = 0.15  # inches, of text below a figure
 
 # Okabe and Ito's colours, told apart with any colour vision. The first and the last checkpoint
 # have those of the article, blue and green.
 EARLY = "#0072B2"
 LATE = "#009E73"
 BETWEEN = ("#CC79A7", "#E69F00")
-REFERENCE = "#666666"
+CONTRAST = "#D55E00"
+GREY = "#666666"
 MARKERS = "osD^vP"
+# What data are compared with.
+REFERENCE: dict[str, Any] = {"color": GREY, "linestyle": "--", "linewidth": 0.8}
 
 
 @contextmanager
@@ -39,16 +40,36 @@ def house_style() -> Iterator[None]:
         yield
 
 
-def epoch_colours(epochs: Sequence[int]) -> dict[int, str]:
-    """Colour of each checkpoint: blue for the first, green for the last, a scale in between."""
+@dataclass(frozen=True)
+class Look:
+    """How a checkpoint looks in every figure."""
+
+    epoch: int  # its epoch
+    colour: str  # blue for the first, green for the last, from a scale in between
+    marker: str  # a second way to tell checkpoints apart
+    label: str  # its name; of several, the first is the early regime and the last the late one
+
+
+def looks(epochs: Iterable[int]) -> dict[int, Look]:
+    """Look of each checkpoint, by ascending epoch."""
+    ordered = sorted({int(epoch) for epoch in epochs})
     scale = LinearSegmentedColormap.from_list("checkpoints", [EARLY, *BETWEEN, LATE])
-    steps = max(len(epochs) - 1, 1)
-    return {epoch: to_hex(scale(i / steps)) for i, epoch in enumerate(sorted(epochs))}
+    last = max(len(ordered) - 1, 1)
+    regimes = {ordered[-1]: " (late)", ordered[0]: " (early)"} if len(ordered) > 1 else {}
+    return {
+        epoch: Look(
+            epoch,
+            colour=to_hex(scale(place / last)),
+            marker=MARKERS[place % len(MARKERS)],
+            label=f"epoch {epoch}{regimes.get(epoch, '')}",
+        )
+        for place, epoch in enumerate(ordered)
+    }
 
 
-def epoch_markers(epochs: Sequence[int]) -> dict[int, str]:
-    """Marker of each checkpoint, a second way to tell them apart."""
-    return {epoch: MARKERS[i % len(MARKERS)] for i, epoch in enumerate(sorted(epochs))}
+def checkpoints(table: pd.DataFrame) -> list[tuple[Look, pd.DataFrame]]:
+    """The rows of each checkpoint of a table, by ascending epoch, and how they look."""
+    return [(look, table[table["epoch"] == epoch]) for epoch, look in looks(table["epoch"]).items()]
 
 
 def batch_size_colours(batch_sizes: Collection[int]) -> ScalarMappable:
@@ -66,12 +87,6 @@ def colour_of(batch_size: int, colours: ScalarMappable) -> str:
 def figure_width(columns: int) -> float:
     """Inches: two panels share a column of text, each more needs room of its own."""
     return COLUMN_WIDTH * max(1.0, columns / 2)
-
-
-def epoch_label(epoch: int, epochs: Sequence[int]) -> str:
-    """Name of a checkpoint; of several, the first is the early regime and the last the late one."""
-    regimes = {max(epochs): " (late)", min(epochs): " (early)"} if len(epochs) > 1 else {}
-    return f"epoch {epoch}{regimes.get(epoch, '')}"
 
 
 def trials_label(counts: Collection[int]) -> str:
@@ -116,10 +131,18 @@ def plain_logarithmic_ticks(axes: Axes) -> None:
     axes.yaxis.set_minor_formatter(NullFormatter())
 
 
-def legend_below(figure: Figure, axes: Axes, columns: int = 2) -> None:
-    """The legend of one panel below it, where it hides nothing."""
+def share_limits(axes: Axes) -> tuple[float, float]:
+    """Vertical limits of what is at most 1, and below 0 only where an interval is."""
+    return min(0.0, axes.get_ylim()[0]), 1.03
+
+
+def shared_legend(
+    figure: Figure, axes: Axes, columns: int = 2, place: Place = "outside lower center"
+) -> None:
+    """The legend of all panels that are like one, where it hides nothing; each name once."""
     handles, labels = axes.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=columns)
+    named = dict(zip(labels, handles, strict=True))
+    figure.legend([*named.values()], [*named], loc=place, ncols=columns)
 
 
 def note(axes: Axes, text: str) -> None:
@@ -134,62 +157,3 @@ def nothing_to_draw(reason: str) -> Figure:
     figure = Figure(figsize=(COLUMN_WIDTH, 0.6))
     figure.text(0.5, 0.5, reason, ha="center", va="center")
     return figure
-
-
-def draw_files(
-    figures: Mapping[str, Callable[[], Figure]],
-    targets: Sequence[Path],
-    sources: Sequence[Path],
-    remark: str = "",
-) -> None:
-    """Draw figures into files: a file's stem is the figure's name, its suffix the format.
-
-    Equal inputs give equal files: they carry no date. By which code they were drawn, and from
-    which content, stands in their metadata.
-
-    Args:
-        figures: What draws each figure, by name; called for the targets alone.
-        targets: Files to write.
-        sources: Files that were read, for the metadata.
-        remark: What every figure says at its foot.
-    """
-    digest = mapping_digest({str(path): file_digest(path) for path in sources})
-    description = f"Drawn by Gradient Atlas, commit {code_commit()}, from data sha256:{digest}."
-    with house_style():
-        for name, paths in groupby(sorted(targets, key=_name), key=_name):
-            figure = figures[name]()
-            area = _add_foot(figure, remark) if remark else None
-            for path in paths:
-                title = name.replace("_", " ")
-                content = io.BytesIO()  # so that a full disk leaves no half figure
-                metadata = _metadata(path.suffix, title, description)
-                figure.savefig(content, format=path.suffix[1:], metadata=metadata, bbox_inches=area)
-                figure.set_layout_engine("none")  # laid out by now, the same for all formats
-                replace_file(path, content.getvalue())
-
-
-def _add_foot(figure: Figure, remark: str) -> Bbox:
-    """Write a remark below a figure, outside its layout; returns the area of both, inches."""
-    figure.draw_without_rendering()
-    figure.set_layout_engine("none")  # laid out by now; what follows changes nothing in there
-    for legend in figure.legends:  # which else move to the area's lower edge
-        legend.set_bbox_to_anchor((0, 0, 1, 1), transform=figure.transFigure)
-    width, height = figure.get_size_inches()
-    foot = FOOT_LINE * len(remark.splitlines())
-    figure.text(0.5, -foot / 2 / height, remark, ha="center", va="center", fontsize=6.5)
-    return Bbox.from_extents(0, -foot, width, height)
-
-
-def _name(target: Path) -> str:
-    return target.stem
-
-
-def _metadata(suffix: str, title: str, description: str) -> dict[str, str | None]:
-    """Metadata under the names the format knows, without a date."""
-    match suffix:
-        case ".svg":
-            return {"Title": title, "Description": description, "Date": None}
-        case ".pdf":
-            return {"Title": title, "Subject": description, "CreationDate": None}
-        case _:
-            return {"Title": title, "Description": description}

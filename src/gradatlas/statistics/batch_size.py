@@ -2,7 +2,8 @@
 
 import math
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -10,40 +11,47 @@ from numpy.typing import NDArray
 
 from gradatlas.archive.read import Selection, open_shards
 from gradatlas.core.errors import InputError
+from gradatlas.core.settings import TrialSettings
 from gradatlas.statistics import moments as central
-from gradatlas.statistics.bootstrap import MINIMUM_UNITS, Bootstrap, bootstrap
-from gradatlas.statistics.covariance import noise_scale_factor, reciprocal_interval, signal_to_noise
-from gradatlas.statistics.description import Description, write_description, write_maps
-from gradatlas.statistics.moments import Moments
-from gradatlas.statistics.norms import (
-    MINIMUM_TAIL,
-    hill_estimates,
-    hill_tail_index,
-    shape_statistics,
-    weighted_l_ratios,
+from gradatlas.statistics import noise_scale, norms
+from gradatlas.statistics.moments import Moments, merge, moments_of
+from gradatlas.statistics.resampling import (
+    MINIMUM_CLUSTERS,
+    Bootstrap,
+    Clusters,
+    bootstrap,
+    independent_draws,
 )
-from gradatlas.statistics.scan import Scan, products_with_others, scan
-from gradatlas.statistics.shape import shape_intervals
+from gradatlas.statistics.tables import Arrays, Description, write_description, write_maps
 
 Array = NDArray[np.float64]
 
-# Fewest trials for which an estimator exists at all.
+# Tensors of one selection held at a time: so many bytes, and trials for a Gram matrix of 32 MB.
+_BLOCK_BYTES = 64 << 20
+_BLOCK_TRIALS = 2000
+
+# Fewest trials for which an estimator exists at all; 1 where it is not listed.
 _MINIMUM_TRIALS = {
-    "std_norm": 2,
-    "relative_std": 2,
-    "skewness": 3,
-    "excess_kurtosis": 4,
-    "l_skewness": 3,
-    "l_kurtosis": 4,
-    "hill_tail_index": MINIMUM_TAIL**2,
-    "total_variance": 2,
-    "gradient_norm_squared": 2,
+    **dict.fromkeys(("std_norm", "relative_std", "total_variance", "gradient_norm_squared"), 2),
+    **dict.fromkeys(("gsnr_mean", "gsnr_median"), 2),
+    **dict.fromkeys(("skewness", "l_skewness", "weight_skewness_median"), 3),
+    **dict.fromkeys(("excess_kurtosis", "l_kurtosis", "weight_excess_kurtosis_median"), 4),
     "effective_rank": 4,
-    "gsnr_mean": 2,
-    "gsnr_median": 2,
-    "weight_skewness_median": 3,
-    "weight_excess_kurtosis_median": 4,
+    "hill_tail_index": norms.MINIMUM_TAIL**2,
 }
+
+_SHARED_SETS = "trials share sample sets, so they are not independent draws"
+
+
+@dataclass(frozen=True)
+class TensorSummary:
+    """What one pass over the tensors leaves behind."""
+
+    finite: NDArray[np.bool_]  # trials without nan or inf, shape (T,); moments are of them alone
+    moments: Moments
+    norm: Array  # of each tensor, shape (T,); not finite where a trial diverged
+    cosine: Array  # with the same trial's at the largest batch size, (T,); NaN if either diverged
+    squared_covariance_trace: float  # unbiased tr Sigma^2
 
 
 def describe_batch_size(
@@ -61,8 +69,8 @@ def describe_batch_size(
 
     Args:
         shards: All shards of the batch size.
-        largest_batch_shards: All shards of the largest batch size of the same protocol and epoch,
-            for the cosine; they may be the same shards.
+        largest_batch_shards: Those of the largest batch size of the same protocol and epoch, for
+            the cosine; they may be the same.
         row: JSON file to write: one row of the table of statistics, and why numbers are missing.
         maps: HDF5 file to write: statistics of each weight, and the scalars of each trial.
         max_order: Highest order of the moments.
@@ -72,39 +80,20 @@ def describe_batch_size(
 
     Raises:
         InputError: The two sets of shards do not have the same trials of the same tensor.
-        OSError: A file cannot be read or written.
     """
     selection, reference = open_shards(shards), open_shards(largest_batch_shards)
     _check_pair(selection, reference)
-    result = scan(selection, reference, max_order)
-    weights = weight_maps(result.moments)
-    trials = _trial_columns(selection, result)
-    settings = Bootstrap(resamples, confidence, _bootstrap_seed(seed, selection))
-    write_description(row, _describe(selection, result, weights, trials, settings))
-    write_maps(maps, selection, weights, trials, _hill_plot(result))
-
-
-def weight_maps(moments: Moments) -> dict[str, Array]:
-    """Statistics of each weight over trials, each of the tensor's shape.
-
-    ``gsnr`` is the gradient signal-to-noise ratio, the unbiased squared mean over the variance,
-    (mean^2 - s^2 / T) / s^2 (Liu et al. 2020, arXiv 2001.07384). It may be negative.
-    A weight whose gradient is the same in all trials has NaN where its variance is divided by.
-    """
-    variance = central.variance(moments)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        squared_mean = moments.mean**2 - variance / np.float64(moments.count)
-        return {
-            "mean": moments.mean if moments.count else np.full_like(moments.mean, np.nan),
-            "variance": variance,
-            "skewness": central.skewness(moments),
-            "excess_kurtosis": central.excess_kurtosis(moments),
-            **{
-                f"moment_{order}": central.standardised_moment(moments, order)
-                for order in range(5, moments.order + 1)
-            },
-            "gsnr": np.where(variance > 0, squared_mean / variance, np.nan),
-        }
+    summary = summarise_tensors(selection, reference, max_order)
+    weights = weight_maps(summary.moments)
+    trials = {"norm": summary.norm, **selection.scalars, "cosine_to_largest_batch": summary.cosine}
+    if _noise_scale_obstacle(selection.settings) is None:
+        trials["product_with_others"] = _products_with_others(selection, summary)
+    # Resamples depend on what is described, never on the order of jobs.
+    protocol = zlib.crc32(selection.protocol.encode())
+    own_seed = (seed, protocol, selection.epoch, selection.batch_size)
+    resampling = Bootstrap(resamples, confidence, own_seed)
+    write_description(row, _describe(selection, summary, weights, trials, resampling))
+    write_maps(maps, selection, weights, trials, norms.hill_estimates(summary.norm[summary.finite]))
 
 
 def _check_pair(selection: Selection, reference: Selection) -> None:
@@ -120,169 +109,165 @@ def _check_pair(selection: Selection, reference: Selection) -> None:
         )
 
 
-def _bootstrap_seed(seed: int, selection: Selection) -> tuple[int, ...]:
-    """Resamples depend on what is described, never on the order of jobs."""
-    name = zlib.crc32(selection.protocol.encode())
-    return (seed, name, selection.epoch, selection.batch_size)
+def summarise_tensors(selection: Selection, reference: Selection, order: int) -> TensorSummary:
+    """Pass over the tensors once, in step with those of the reference, the largest batch size.
+
+    A block of each is all that is held.
+    """
+    usable = np.asarray(np.isfinite([*selection.scalars.values()]).all(axis=0))
+    same = selection.batch_size == reference.batch_size
+    others = None if same else _blocks(reference)
+    total = moments_of(np.empty((0, *selection.shape)), order)
+    lengths, cosines, traces, counts = [], [], [], []
+    start = 0
+    for block in _blocks(selection):
+        tensors = block.reshape(len(block), -1)  # (t, element)
+        norm = _row_norms(tensors)
+        usable[start : start + len(block)] &= np.isfinite(norm)
+        finite = usable[start : start + len(block)]
+        start += len(block)
+        lengths.append(norm)
+        if others is not None:
+            cosines.append(_cosines(tensors, norm, next(others).reshape(tensors.shape)))
+        used = tensors if finite.all() else tensors[finite]
+        total = merge(total, moments_of(used.reshape(len(used), *selection.shape), order))
+        traces.append(central.squared_covariance_trace(used))
+        counts.append(len(used))
+    norm = np.concatenate(lengths)
+    cosine = np.where(norm > 0, 1.0, np.nan) if same else np.concatenate(cosines)
+    trace = _weighted_mean(np.array(traces), np.array(counts))
+    return TensorSummary(usable, total, norm, cosine, trace)
 
 
-def _noise_scale_obstacle(selection: Selection) -> str | None:
+def _weighted_mean(values: Array, counts: NDArray[np.int64]) -> float:
+    """Mean of the values that are known, weighted by the trials behind each."""
+    known = np.isfinite(values)
+    return float(np.average(values[known], weights=counts[known])) if known.any() else math.nan
+
+
+def _blocks(selection: Selection) -> Iterator[NDArray[np.float32]]:
+    nbytes = 4 * math.prod(selection.shape)
+    return selection.blocks(min(_BLOCK_BYTES, _BLOCK_TRIALS * nbytes))
+
+
+def _row_norms(tensors: NDArray[np.float32]) -> Array:
+    return np.asarray(np.sqrt(np.einsum("ij,ij->i", tensors, tensors, dtype=np.float64)))
+
+
+def _cosines(tensors: NDArray[np.float32], norm: Array, others: NDArray[np.float32]) -> Array:
+    products = np.einsum("ij,ij->i", tensors, others, dtype=np.float64)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        cosine = products / (norm * _row_norms(others))
+    return np.where(np.isfinite(cosine), cosine, np.nan)
+
+
+def weight_maps(moments: Moments) -> dict[str, Array]:
+    """Statistics of each weight over trials, each of the tensor's shape.
+
+    ``gsnr`` is the gradient signal-to-noise ratio, the unbiased squared mean over the variance,
+    (mean^2 - s^2 / T) / s^2 (Liu et al. 2020, arXiv 2001.07384). It may be negative.
+    A weight whose gradient is the same in all trials has NaN where its variance is divided by.
+    """
+    variance = central.variance(moments)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        squared_mean = moments.mean**2 - variance / np.float64(moments.count)
+        return {
+            "mean": moments.mean if moments.count else np.full_like(moments.mean, np.nan),
+            "variance": variance,
+            "skewness": central.standardised_moment(moments, 3),
+            "excess_kurtosis": central.excess_kurtosis(moments),
+            **_higher_moments(moments),
+            "gsnr": np.where(variance > 0, squared_mean / variance, np.nan),
+        }
+
+
+def _higher_moments(moments: Moments) -> dict[str, Array]:
+    """Standardised moments from the fifth on, ``moment_5``, ``moment_6`` ..."""
+    orders = range(5, moments.order + 1)
+    return {f"moment_{order}": central.standardised_moment(moments, order) for order in orders}
+
+
+def _products_with_others(selection: Selection, summary: TensorSummary) -> Array:
+    """Average scalar product of each tensor with those of the other finite trials, shape (T,).
+
+    This is a second pass: it needs the mean of all trials, which is known after the first.
+    NaN where a trial diverged, and everywhere if there is no other.
+    """
+    count, mean = summary.moments.count, summary.moments.mean.ravel()
+    if count < 2:
+        return np.full_like(summary.norm, np.nan)
+    products = [
+        np.einsum("ij,j->i", block.reshape(len(block), -1), mean) for block in _blocks(selection)
+    ]
+    with np.errstate(invalid="ignore"):
+        others = (count * np.concatenate(products) - summary.norm**2) / (count - 1)
+    return np.where(summary.finite, others, np.nan)
+
+
+def _noise_scale_obstacle(settings: TrialSettings) -> str | None:
     """Why the tensors do not tell the noise scale at the checkpoint, None if they do."""
-    if selection.settings.update.moves and selection.settings.batches_per_trial > 1:
+    if settings.update.moves and settings.batches_per_trial > 1:
         return "the weights move during a trial, so its sum is not a gradient at the checkpoint"
-    if selection.settings.sample_sets is not None:
-        return "trials share sample sets, so they are not independent draws"
-    if selection.settings.samples_per_trial >= selection.settings.training_samples:
+    if settings.sample_sets is not None:
+        return _SHARED_SETS
+    if settings.samples_per_trial >= settings.training_samples:
         return "every trial draws the whole training set, so nothing varies"
     return None
 
 
-def _trial_columns(selection: Selection, result: Scan) -> dict[str, Array]:
-    columns = {
-        "norm": result.norm,
-        **selection.scalars,
-        "cosine_to_largest_batch": result.cosine,
-    }
-    if _noise_scale_obstacle(selection) is None:
-        columns["product_with_others"] = products_with_others(selection, result)
-    return columns
-
-
-def _hill_plot(result: Scan) -> Array:
-    norms = result.norm[result.finite]
-    return hill_estimates(norms) if len(norms) > 1 and norms.min() > 0 else np.empty(0)
-
-
 def _describe(
-    selection: Selection,
-    result: Scan,
-    weights: Mapping[str, Array],
-    trials: Mapping[str, Array],
-    settings: Bootstrap,
+    selection: Selection, summary: TensorSummary, maps: Arrays, trials: Arrays, how: Bootstrap
 ) -> Description:
-    count = result.moments.count
+    settings, finite, count = selection.settings, summary.finite, summary.moments.count
     # Where no trial is left, one that knows nothing stands in: all statistics are then missing.
-    kept = {name: values[result.finite] for name, values in trials.items()}
-    finite = kept if count else dict.fromkeys(trials, np.array([np.nan]))
-    units = _units(selection)[result.finite] if count else np.zeros(1, np.int64)
+    nothing = dict.fromkeys(trials, np.array([np.nan]))
+    known = {name: column[finite] for name, column in trials.items()} if count else nothing
+    clusters = independent_draws(settings, selection.trials)[finite] if count else np.zeros(1, int)
     values: dict[str, float] = {
-        "trials": len(result.finite),
-        "diverged_trials": len(result.finite) - count,
-        "samples_per_trial": selection.settings.samples_per_trial,
-        "batches_per_trial": selection.settings.batches_per_trial,
-        **_interval_columns(selection, finite, units, settings),
-        **_norm_columns(finite["norm"], result.moments.order),
-        **_covariance_columns(selection, result),
-        **_weight_columns(weights),
-        **_trial_means(selection, finite),
+        "trials": len(finite),
+        "diverged_trials": len(finite) - count,
+        "samples_per_trial": settings.samples_per_trial,
+        "batches_per_trial": settings.batches_per_trial,
+        **_interval_columns(settings, known, clusters, how),
+        **_norm_columns(known["norm"], summary.moments.order),
+        **_covariance_columns(settings, summary),
+        **_weight_columns(maps),
+        **_trial_means(settings, known),
     }
-    reasons = {
-        column: _reason(column, selection, count, len(np.unique(units)))
-        for column, value in values.items()
-        if math.isnan(value)
-    } | _remarks(result)
-    return Description(selection.protocol, selection.epoch, selection.batch_size, values, reasons)
+    draws = len(np.unique(clusters))
+    missing = [column for column, value in values.items() if math.isnan(value)]
+    reasons = {column: _reason(column, settings, count, draws) for column in missing}
+    return Description(settings, values, reasons | _remarks(summary))
 
 
-def _remarks(result: Scan) -> dict[str, str]:
+def _remarks(summary: TensorSummary) -> dict[str, str]:
     """What to know of columns that leave out trials."""
-    total, count = len(result.finite), result.moments.count
-    lost = int(np.count_nonzero(np.isnan(result.cosine[result.finite])))
+    total, count = len(summary.finite), summary.moments.count
+    lost = int(np.count_nonzero(np.isnan(summary.cosine[summary.finite])))
     remarks = {}
     if count < total:
-        remarks["diverged_trials"] = (
-            f"{total - count} of {total} trials hold nan or inf; the other columns describe the "
-            f"{count} that do not"
-        )
+        rest = f"the other columns describe the {count} that do not"
+        remarks["diverged_trials"] = f"{total - count} of {total} trials hold nan or inf; {rest}"
     if lost:
-        remarks["cosine_to_largest_batch"] = (
-            f"{lost} of {count} trials diverged at the largest batch size and are left out"
-        )
+        place = "at the largest batch size and are left out"
+        remarks["cosine_to_largest_batch"] = f"{lost} of {count} trials diverged {place}"
     return remarks
 
 
-def _units(selection: Selection) -> NDArray[np.int64]:
-    """What is drawn independently: the trial, or the sample set where trials share one."""
-    sets = selection.settings.sample_sets
-    return selection.trials if sets is None else selection.trials % sets
-
-
-def _interval_columns(
-    selection: Selection,
-    finite: Mapping[str, Array],
-    units: NDArray[np.int64],
-    settings: Bootstrap,
-) -> dict[str, float]:
-    """Statistics with intervals, all from the same resamples."""
-    norms = finite["norm"]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        cancellation = norms / finite["path_length"]
-    noise = _noise_scale_obstacle(selection) is None
-
-    def statistic(weights: Array) -> Array:
-        parts = [
-            shape_statistics(weights, norms)[:3],
-            weighted_l_ratios(weights, norms),
-            _known_mean(weights, finite["cosine_to_largest_batch"])[None],
-            _known_mean(weights, cancellation)[None],
-        ]
-        if noise:
-            products, n = finite["product_with_others"], weights.sum(axis=-1)
-            squared_norm, product = weights @ norms**2 / n, weights @ products / n
-            signal = signal_to_noise(squared_norm, product, float(products.mean()))
-            parts.append(signal[None])
-        return np.concatenate(parts)
-
-    found = bootstrap(statistic, units, settings)
-    ends = np.stack([found.estimate, found.low, found.high], axis=1)  # (k, 3)
-    names = [
-        *("mean_norm", "std_norm", "relative_std", "skewness", "excess_kurtosis"),
-        *("l_skewness", "l_kurtosis", "cosine_to_largest_batch", "cancellation"),
-    ]
-    rows = [*ends[:3], *shape_intervals(norms, units, settings), *ends[3:7]]
-    values: dict[str, float] = {}
-    for name, (estimate, low, high) in zip(names, np.array(rows).tolist(), strict=True):
-        values |= {name: estimate, f"{name}_low": low, f"{name}_high": high}
-    noise_columns = ("noise_scale", "noise_scale_low", "noise_scale_high")
-    return values | (
-        _noise_scale(selection, ends[-1].tolist())
-        if noise
-        else dict.fromkeys(noise_columns, math.nan)
-    )
-
-
-def _known_mean(weights: Array, values: Array) -> Array:
-    """Weighted mean of the trials whose value is known, shape (...,)."""
-    known = np.isfinite(values)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.asarray(weights @ np.where(known, values, 0.0) / (weights @ known))
-
-
-def _noise_scale(selection: Selection, signal: Sequence[float]) -> dict[str, float]:
-    """Noise scale from the signal-to-noise ratio of trials and the ends of its interval."""
-    training_samples = selection.settings.training_samples
-    factor = noise_scale_factor(selection.settings.samples_per_trial, training_samples)
-    estimate, low, high = reciprocal_interval(*(value / factor for value in signal))
-    return {"noise_scale": estimate, "noise_scale_low": low, "noise_scale_high": high}
-
-
-def _reason(column: str, selection: Selection, count: int, units: int) -> str:
+def _reason(column: str, settings: TrialSettings, count: int, draws: int) -> str:
     """Why a column is NaN."""
     base = column.removesuffix("_low").removesuffix("_high")
-    obstacle = _noise_scale_obstacle(selection)
+    obstacle = _noise_scale_obstacle(settings)
     order = base.removeprefix("moment_")
     minimum = int(order) if order.isdecimal() else _MINIMUM_TRIALS.get(base, 1)
     if base == "noise_scale" and obstacle is not None:
         return obstacle
-    if (
-        base in ("gradient_norm_squared", "effective_rank")
-        and selection.settings.sample_sets is not None
-    ):
-        return "trials share sample sets, so they are not independent draws"
+    if base in ("gradient_norm_squared", "effective_rank") and settings.sample_sets is not None:
+        return _SHARED_SETS
     if count < minimum:
         return f"{count} finite trials, {base} needs at least {minimum}"
-    if base != column and units < MINIMUM_UNITS:
-        return f"{units} independent draws, an interval needs at least {MINIMUM_UNITS}"
+    if base != column and draws < MINIMUM_CLUSTERS:
+        return f"{draws} independent draws, an interval needs at least {MINIMUM_CLUSTERS}"
     if base == "noise_scale":
         return "the squared mean gradient cannot be told from 0 by these trials"
     if base == "effective_rank":
@@ -292,27 +277,64 @@ def _reason(column: str, selection: Selection, count: int, units: int) -> str:
     return "there is no spread among the trials, or not in every resample"
 
 
-def _norm_columns(norms: Array, order: int) -> dict[str, float]:
-    """Statistics of the norms that have no interval."""
-    moments = central.moments_of(norms, order)
+def _interval_columns(
+    settings: TrialSettings, trials: Arrays, clusters: Clusters, resampling: Bootstrap
+) -> dict[str, float]:
+    """Statistics with intervals, all from the same resamples."""
+    norm = trials["norm"]
     with np.errstate(divide="ignore", invalid="ignore"):
-        higher = {
-            f"moment_{p}": float(central.standardised_moment(moments, p))
-            for p in range(5, order + 1)
-        }
-    return {
-        **higher,
-        "hill_tail_index": hill_tail_index(norms),
-    }
+        coherence = norm / trials["path_length"]
+    products = trials.get("product_with_others", np.full_like(norm, np.nan))
+
+    def statistic(weights: Array) -> Array:
+        n = weights.sum(axis=-1)
+        squared_norm, product = weights @ norm**2 / n, weights @ products / n
+        means = [
+            _known_mean(weights, trials["cosine_to_largest_batch"]),
+            _known_mean(weights, coherence),
+            noise_scale.signal_to_noise(squared_norm, product, float(products.mean())),
+        ]
+        spread = norms.shape_statistics(weights, norm)[:3]
+        return np.concatenate([spread, norms.weighted_l_ratios(weights, norm), means])
+
+    *found, signal = bootstrap(statistic, clusters, resampling).T.tolist()  # (k, 3)
+    shape = norms.shape_intervals(norm, clusters, resampling).T.tolist()
+    noise: Sequence[float] = (math.nan,) * 3
+    if _noise_scale_obstacle(settings) is None:
+        factor = noise_scale.noise_scale_factor(settings)
+        noise = noise_scale.reciprocal_interval(*(value / factor for value in signal))
+    ends = [*found[:3], *shape, *found[3:], noise]
+    names = [
+        *("mean_norm", "std_norm", "relative_std", "skewness", "excess_kurtosis"),
+        *("l_skewness", "l_kurtosis", "cosine_to_largest_batch", "coherence", "noise_scale"),
+    ]
+    values: dict[str, float] = {}
+    for name, interval in zip(names, ends, strict=True):
+        values |= zip((name, f"{name}_low", f"{name}_high"), interval, strict=True)
+    return values
 
 
-def _covariance_columns(selection: Selection, result: Scan) -> dict[str, float]:
+def _known_mean(weights: Array, values: Array) -> Array:
+    """Weighted mean of the trials whose value is known, shape (...,)."""
+    known = np.isfinite(values)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray(weights @ np.where(known, values, 0.0) / (weights @ known))
+
+
+def _norm_columns(norm: Array, order: int) -> dict[str, float]:
+    """Statistics of the norms that have no interval."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        higher = _higher_moments(moments_of(norm, order))
+    found = {name: float(value) for name, value in higher.items()}
+    return {**found, "hill_tail_index": norms.hill_tail_index(norm)}
+
+
+def _covariance_columns(settings: TrialSettings, summary: TensorSummary) -> dict[str, float]:
     """Total variance, unbiased squared mean and effective rank (tr Sigma)^2 / tr Sigma^2."""
-    count = result.moments.count
-    total = float(central.variance(result.moments).sum())
-    squared_mean = float(np.square(result.moments.mean).sum()) - total / max(count, 1)
-    trace = result.squared_covariance_trace
-    independent = selection.settings.sample_sets is None
+    moments, trace = summary.moments, summary.squared_covariance_trace
+    total = float(central.variance(moments).sum())
+    squared_mean = float(np.square(moments.mean).sum()) - total / max(moments.count, 1)
+    independent = settings.sample_sets is None
     return {
         "total_variance": total,
         "gradient_norm_squared": squared_mean if independent else math.nan,
@@ -320,38 +342,36 @@ def _covariance_columns(selection: Selection, result: Scan) -> dict[str, float]:
     }
 
 
-def _weight_columns(weights: Mapping[str, Array]) -> dict[str, float]:
+def _weight_columns(weights: Arrays) -> dict[str, float]:
     """Summaries over the weights whose gradient varies."""
-    varies, constant = weights["variance"] > 0, weights["variance"] == 0
-    names = {
-        "weight_skewness_median": "skewness",
-        "weight_excess_kurtosis_median": "excess_kurtosis",
-        "gsnr_median": "gsnr",
+    varies = weights["variance"] > 0
+    known = {
+        name: values[varies] if varies.any() else np.full(1, np.nan)
+        for name, values in weights.items()
     }
-    medians = {
-        column: float(np.median(weights[name][varies])) if varies.any() else math.nan
-        for column, name in names.items()
+    return {
+        "weight_skewness_median": float(np.median(known["skewness"])),
+        "weight_excess_kurtosis_median": float(np.median(known["excess_kurtosis"])),
+        "gsnr_median": float(np.median(known["gsnr"])),
+        "gsnr_mean": float(known["gsnr"].mean()),
+        "constant_weights": int(np.count_nonzero(weights["variance"] == 0)),
     }
-    mean = float(weights["gsnr"][varies].mean()) if varies.any() else math.nan
-    return {**medians, "gsnr_mean": mean, "constant_weights": int(np.count_nonzero(constant))}
 
 
-def _trial_means(selection: Selection, finite: Mapping[str, Array]) -> dict[str, float]:
-    """Means over trials of what the steps say."""
-    path, squares = finite["path_length"], finite["sum_of_squares"]
+def _trial_means(settings: TrialSettings, trials: Arrays) -> dict[str, float]:
+    """Means over trials of what the steps say; NaN where one is not a number."""
+    steps, squares = settings.batches_per_trial, trials["sum_of_squares"]
     with np.errstate(divide="ignore", invalid="ignore"):
-        diversity = squares / finite["norm"] ** 2
-    means = {
-        "mean_step_norm": path / selection.settings.batches_per_trial,
+        diversity = squares / trials["norm"] ** 2
+    columns = {
+        "mean_step_norm": trials["path_length"] / steps,
         "mean_root_sum_of_squares": np.sqrt(squares),
-        "root_mean_square_step_norm": np.sqrt(squares / selection.settings.batches_per_trial),
+        "root_mean_square_step_norm": np.sqrt(squares / steps),
         "gradient_diversity": diversity,
-        "mean_first_loss": finite["first_loss"],
-        "mean_last_loss": finite["last_loss"],
+        "mean_first_loss": trials["first_loss"],
+        "mean_last_loss": trials["last_loss"],
     }
-    return {name: _mean(values) for name, values in means.items()}
-
-
-def _mean(values: Array) -> float:
-    """Mean; NaN without values or with one that is not a number."""
-    return float(values.mean()) if len(values) and np.isfinite(values).all() else math.nan
+    return {
+        name: float(values.mean()) if np.isfinite(values).all() else math.nan
+        for name, values in columns.items()
+    }

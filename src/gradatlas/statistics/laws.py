@@ -1,16 +1,30 @@
-"""Laws of the gradient norm against batch size, fitted and compared out of sample."""
+"""How the norm depends on batch size: laws side by side, and exponents between neighbours."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from scipy.optimize import least_squares, nnls
 
+from gradatlas.statistics.paired import PairedTrials
+from gradatlas.statistics.resampling import (
+    Bootstrap,
+    WeightedStatistic,
+    bootstrap,
+    jackknife,
+    log_means,
+    of_means,
+    power_law_p_value,
+)
+
 Array = NDArray[np.float64]
-Predictor = Callable[[Array], Array]
-Columns = Callable[[Array], Array]
+Curve = Callable[[Array], Array]
+
+# Fewer batch sizes leave nothing to compare laws of two parameters by when one is left out.
+MINIMUM_BATCH_SIZES = 5
 
 # Curvatures of the relaxation law. Its shape in x no longer changes below the first and changes
 # like a power above the last, where a step of SGD would be unstable anyway (lr lambda = 2).
@@ -18,101 +32,31 @@ _RELAXATION_RANGE = (1e-4, 2.0)
 # A squared norm of any curvature in between is met within 0.02 %, below the error of 1000 trials.
 _RELAXATION_TERMS = 500
 
+# Points of a fitted curve, besides the measured batch sizes.
+_CURVE_POINTS = 60
+
 
 @dataclass(frozen=True)
 class Law:
     """A family of curves of the mean squared norm against batch size.
 
-    Attributes:
-        name: Name in the tables.
-        formula: What it says.
-        fit: From batch sizes and mean squared norms, each shape (B,), to the fitted curve and the
-            number of its free parameters.
-        columns: From batch sizes, shape (B,), to curves whose combinations without a negative
-            coefficient are the law, shape (B, c); None for the power law, which is a straight line
-            of the logarithms.
+    ``columns`` are curves, from batch sizes to shape (B, c), whose combinations without a negative
+    coefficient are the law; None for the power law, a straight line of the logarithms.
     """
 
     name: str
     formula: str
-    fit: Callable[[Array, Array], tuple[Predictor, int]]
-    columns: Columns | None = None
+    columns: Curve | None
 
+    def fit(self, batch_sizes: Array, squared_norms: Array) -> tuple[Curve, int]:
+        """Curve fitted to mean squared norms by least squares of logarithms, and its parameters.
 
-@dataclass(frozen=True)
-class Fit:
-    """How well a law describes the norm, the root of the mean squared norm.
-
-    Attributes:
-        law: Name of the law.
-        formula: What it says.
-        parameters: Free parameters; for the relaxation law the terms with a positive weight.
-        relative_errors: Fitted over measured norm, less 1, shape (B,).
-        left_out_errors: The same, each batch size predicted from all others, shape (B,).
-        information_criterion: AICc of the logarithms of the norm; NaN with too few batch sizes.
-    """
-
-    law: str
-    formula: str
-    parameters: int
-    relative_errors: Array
-    left_out_errors: Array
-    information_criterion: float
-
-
-def relaxation_basis(batch_sizes: Array, samples: int) -> Array:
-    """Curves of single curvatures, the columns of the relaxation law.
-
-    Gradient descent on a quadratic with x = lr lambda N / B gives, for mean gradient G and noise
-    sigma per sample in the direction of curvature lambda,
-    |S|^2 = N^2 G^2 ((1 - e^-x) / x)^2 + N sigma^2 (1 - e^-2x) / (2 x).
-    Columns are the two factors, on a logarithmic grid of lr lambda N.
-
-    Args:
-        batch_sizes: Shape (B,).
-        samples: N, samples of one trial.
-
-    Returns:
-        Shape (B, 2 * 500), values in (0, 1].
-    """
-    low, high = _RELAXATION_RANGE
-    curvature = samples * np.geomspace(low / samples, high, _RELAXATION_TERMS)
-    x = curvature / batch_sizes[:, None]
-    drift = (-np.expm1(-x) / x) ** 2
-    noise = -np.expm1(-2 * x) / (2 * x)
-    return np.concatenate([drift, noise], axis=1)
-
-
-def laws(samples: int) -> tuple[Law, ...]:
-    """The laws that are compared.
-
-    Args:
-        samples: Samples of one trial.
-    """
-    return (
-        _linear("constant", "|S|^2 = a", lambda b: np.ones((len(b), 1))),
-        _linear("square root", "|S|^2 = b B", lambda b: b[:, None]),
-        _linear(
-            "linear squared norm",
-            "|S|^2 = a + b B",
-            lambda b: np.stack([np.ones(len(b)), b], axis=1),
-        ),
-        Law("power", "|S| = c B^p", _fit_power),
-        _linear(
-            "relaxation",
-            "|S|^2 = sum of a ((1 - e^-x) / x)^2 + b (1 - e^-2x) / 2x, x = lr lambda N / B",
-            lambda b: relaxation_basis(b, samples),
-        ),
-    )
-
-
-def _linear(name: str, formula: str, columns: Columns) -> Law:
-    """Fit coefficients that are not negative, least squares of the logarithms as for the power law.
-
-    Least squares of relative errors, which is convex, chooses the terms and where to start.
-    """
-
-    def fit(batch_sizes: Array, squared_norms: Array) -> tuple[Predictor, int]:
+        Least squares of relative errors, which is convex, chooses the terms and where to start.
+        """
+        columns = self.columns
+        if columns is None:
+            slope, intercept = np.polyfit(np.log(batch_sizes), np.log(squared_norms), 1)
+            return lambda b: np.exp(intercept + slope * np.log(b)), 2
         measured = columns(batch_sizes)
         start, _ = nnls(measured / squared_norms[:, None], np.ones(len(batch_sizes)))
         active = start > 0
@@ -123,51 +67,131 @@ def _linear(name: str, formula: str, columns: Columns) -> Law:
         coefficients = np.exp(least_squares(residuals, np.log(start[active])).x)
         return lambda b: columns(b)[:, active] @ coefficients, int(np.count_nonzero(active))
 
-    return Law(name, formula, fit, columns)
+
+def laws(samples: int) -> tuple[Law, ...]:
+    """The laws that are compared, for trials of so many samples."""
+    relaxation = "|S|^2 = sum of a ((1 - e^-x) / x)^2 + b (1 - e^-2x) / 2x, x = lr lambda N / B"
+    return (
+        Law("constant", "|S|^2 = a", lambda b: np.ones((len(b), 1))),
+        Law("square root", "|S|^2 = b B", lambda b: b[:, None]),
+        Law("linear squared norm", "|S|^2 = a + b B", lambda b: np.vander(b, 2, increasing=True)),
+        Law("power", "|S| = c B^p", None),
+        Law("relaxation", relaxation, lambda b: relaxation_basis(b, samples)),
+    )
 
 
-def _fit_power(batch_sizes: Array, squared_norms: Array) -> tuple[Predictor, int]:
-    slope, intercept = np.polyfit(np.log(batch_sizes), np.log(squared_norms), 1)
-    return lambda b: np.exp(intercept + slope * np.log(b)), 2
+def relaxation_basis(batch_sizes: Array, samples: int) -> Array:
+    """Curves of single curvatures, the columns of the relaxation law.
 
-
-def fit_law(law: Law, batch_sizes: NDArray[np.integer], squared_norms: Array) -> Fit:
-    """Fit a law to all batch sizes, and to all but each in turn.
-
-    Args:
-        law: The law.
-        batch_sizes: At least 3, shape (B,).
-        squared_norms: Mean squared norm at each, positive, shape (B,).
+    Gradient descent on a quadratic with x = lr lambda N / B gives, for mean gradient G and noise
+    sigma per sample in the direction of curvature lambda,
+    |S|^2 = N^2 G^2 ((1 - e^-x) / x)^2 + N sigma^2 (1 - e^-2x) / (2 x).
+    Columns are the two factors, on a logarithmic grid of lr lambda N, shape (B, 2 * 500).
     """
-    sizes = batch_sizes.astype(np.float64)
-    predict, parameters = law.fit(sizes, squared_norms)
-    errors = _relative_errors(predict(sizes), squared_norms)
-    left_out = np.empty(len(sizes))
-    for index in range(len(sizes)):
-        kept = np.arange(len(sizes)) != index
-        predict_left_out, _ = law.fit(sizes[kept], squared_norms[kept])
-        predicted = predict_left_out(sizes[~kept])
-        left_out[index] = _relative_errors(predicted, squared_norms[~kept])[0]
-    criterion = corrected_information_criterion(np.log1p(errors), parameters + 1)
-    return Fit(law.name, law.formula, parameters, errors, left_out, criterion)
+    low, high = _RELAXATION_RANGE
+    curvature = samples * np.geomspace(low / samples, high, _RELAXATION_TERMS)
+    x = curvature / batch_sizes[:, None]
+    drift = (-np.expm1(-x) / x) ** 2
+    noise = -np.expm1(-2 * x) / (2 * x)
+    return np.concatenate([drift, noise], axis=1)
 
 
-def _relative_errors(predicted: Array, squared_norms: Array) -> Array:
+def relative_errors(predicted: Array, squared_norms: Array) -> Array:
+    """Fitted over measured norm, less 1, of mean squared norms."""
     return np.sqrt(predicted / squared_norms) - 1
 
 
-def corrected_information_criterion(residuals: Array, parameters: int) -> float:
-    """AICc of Gaussian residuals of unknown variance (Hurvich and Tsai 1989); lower is better.
+def left_out_errors(law: Law, batch_sizes: Array, squared_norms: Array) -> Array:
+    """Relative error at each batch size of the law that is fitted to all others, shape (B,)."""
+    errors = np.empty(len(batch_sizes))
+    for index in range(len(batch_sizes)):
+        kept = np.arange(len(batch_sizes)) != index
+        predict, _ = law.fit(batch_sizes[kept], squared_norms[kept])
+        errors[~kept] = relative_errors(predict(batch_sizes[~kept]), squared_norms[~kept])
+    return errors
 
-    Args:
-        residuals: Shape (n,).
-        parameters: Free parameters k, the variance among them.
+
+def corrected_information_criterion(residuals: Array, parameters: int) -> float:
+    """AICc of n Gaussian residuals of unknown variance (Hurvich and Tsai 1989); lower is better.
+
+    The variance is among the k parameters; NaN where n - k - 1 is not positive.
+    """
+    n, k, squares = len(residuals), parameters, float(np.square(residuals).sum())
+    if n - k - 1 <= 0 or squares == 0:
+        return math.nan
+    return n * math.log(squares / n) + (2 * k + 2 * k * (k + 1) / (n - k - 1))
+
+
+def compare_laws(trials: Sequence[PairedTrials]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Fit every law to the root of the mean squared norm, where weights move.
 
     Returns:
-        n log(RSS / n) + 2 k + 2 k (k + 1) / (n - k - 1); NaN where n - k - 1 is not positive.
+        How good each law is: ``left_out_error`` is the root mean square of the relative errors
+        where each batch size is predicted from all others, ``interpolation_error`` the largest
+        without the smallest and the largest batch size. And its curve, over the measured batch
+        sizes and more in between. Protocols with fewer than 5 batch sizes are left out.
     """
-    n, squares = len(residuals), float(np.square(residuals).sum())
-    if n - parameters - 1 <= 0 or squares == 0:
-        return math.nan
-    penalty = 2 * parameters + 2 * parameters * (parameters + 1) / (n - parameters - 1)
-    return n * math.log(squares / n) + penalty
+    rows: list[tuple[object, ...]] = []
+    points: list[tuple[object, ...]] = []
+    for paired in trials:
+        enough = len(paired.batch_sizes) >= MINIMUM_BATCH_SIZES and len(paired.trials) > 1
+        if not (paired.settings.update.moves and enough):
+            continue
+        for law in laws(paired.settings.samples_per_trial):
+            row, curve = _compare(paired, law)
+            rows.append((*paired.key, law.name, law.formula, *row))
+            points += ((*paired.key, law.name, *point) for point in curve.tolist())
+    key = ["protocol", "epoch", "law"]
+    errors = ["largest_error", "left_out_error", "largest_left_out_error", "interpolation_error"]
+    tests = ["information_criterion", "lack_of_fit_p_value"]
+    point = ["batch_size", "fitted_norm", "root_mean_square_norm", "relative_error"]
+    scaling = pd.DataFrame(rows, columns=[*key, "formula", "parameters", *errors, *tests])
+    return scaling, pd.DataFrame(points, columns=[*key, *point])
+
+
+def _compare(paired: PairedTrials, law: Law) -> tuple[tuple[float, ...], Array]:
+    """The columns of one law behind its formula, and the points of its curve, shape (point, 4)."""
+    sizes, squares = paired.batch_sizes.astype(np.float64), np.square(paired.norm).mean(axis=1)
+    predict, parameters = law.fit(sizes, squares)
+    errors = relative_errors(predict(sizes), squares)
+    left_out = np.abs(left_out_errors(law, sizes, squares))
+    row = (
+        *(parameters, np.abs(errors).max(), math.sqrt(np.square(left_out).mean())),
+        *(left_out.max(), left_out[1:-1].max()),
+        corrected_information_criterion(np.log1p(errors), parameters + 1),
+        _lack_of_fit(paired, law),
+    )
+    grid = np.union1d(sizes, np.geomspace(sizes[0], sizes[-1], _CURVE_POINTS))
+    fitted, measured = np.sqrt(predict(grid)), np.full(len(grid), np.nan)
+    measured[np.searchsorted(grid, sizes)] = np.sqrt(squares)
+    return row, np.stack([grid, fitted, measured, fitted / measured - 1], axis=1)
+
+
+def _lack_of_fit(paired: PairedTrials, law: Law) -> float:
+    """Test of a law by the mean squared norms, whose errors batch sizes share."""
+    sizes, squares = paired.batch_sizes.astype(np.float64), np.square(paired.norm)
+    if law.columns is not None:
+        means = jackknife(*of_means(lambda means, _: means, squares, paired.clusters))
+        return means.combine(law.columns(sizes))
+    return power_law_p_value(jackknife(*log_means(squares, paired.clusters)), sizes)
+
+
+def _slopes(statistic: WeightedStatistic, steps: Array) -> WeightedStatistic:
+    """Differences of neighbouring values of a statistic over the steps between them."""
+    return lambda weights: (np.diff(statistic(weights), axis=0).T / steps).T
+
+
+def local_exponents(trials: Sequence[PairedTrials], resampling: Bootstrap) -> pd.DataFrame:
+    """Exponent of the mean norm between neighbouring batch sizes, with paired intervals."""
+    rows: list[tuple[object, ...]] = []
+    for paired in trials:
+        sizes, steps = paired.batch_sizes.tolist(), np.diff(np.log(paired.batch_sizes))
+        if len(sizes) > 1 and len(paired.trials) > 1:
+            means, groups = log_means(paired.norm, paired.clusters)
+            ends = bootstrap(_slopes(means, steps), groups, resampling).tolist()
+            rows += [(*paired.key, *row) for row in zip(sizes[:-1], sizes[1:], *ends, strict=True)]
+    columns = [
+        *("protocol", "epoch", "batch_size", "next_batch_size"),
+        *("exponent", "exponent_low", "exponent_high"),
+    ]
+    return pd.DataFrame(rows, columns=columns)

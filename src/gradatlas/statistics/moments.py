@@ -1,6 +1,7 @@
-"""Streaming, mergeable central moments of any order, elementwise over tensors, in float64."""
+"""Moments of tensors in float64: central ones, element by element and mergeable, and tr Sigma^2."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from math import comb, factorial, perm
@@ -15,50 +16,35 @@ Array = NDArray[np.float64]
 # Rows whose mean stands in for the block's while powers are summed.
 _SHIFT_ROWS = 64
 
+# Columns that are centred in float64 at a time.
+_COLUMNS_AT_A_TIME = 1024
+
 
 @dataclass(frozen=True)
 class Moments:
-    """Central moments of ``count`` tensors, element by element.
+    """Central moments of tensors, element by element."""
 
-    Attributes:
-        count: Number of tensors.
-        mean: Their mean, float64, any shape.
-        sums: Sums of the powers 2, 3, ... of the deviations from the mean, float64,
-            shape (order - 1, *mean.shape).
-    """
-
-    count: int
-    mean: Array
-    sums: Array
+    count: int  # number of tensors
+    mean: Array  # any shape
+    sums: Array  # of the powers 2, 3, ... of the deviations, shape (order - 1, *mean.shape)
 
     @property
     def order(self) -> int:
         """Highest order."""
         return len(self.sums) + 1
 
-    def power_sum(self, order: int) -> Array:
-        """Sum of the deviations from the mean to the given power; shape of the mean."""
-        if order < 2:
-            return np.full_like(self.mean, self.count if order == 0 else 0.0)
-        return np.asarray(self.sums[order - 2])
+    @property
+    def power_sums(self) -> list[Array]:
+        """Sums of the powers 0, 1, 2, ... of the deviations."""
+        return [np.full_like(self.mean, self.count), np.zeros_like(self.mean), *self.sums]
 
 
 def moments_of(block: NDArray[np.floating], order: int) -> Moments:
-    """Central moments of a block of tensors over its first axis.
+    """Central moments of a block of tensors, shape (t, *shape), up to an order of at least 2.
 
     Deviations are taken from the mean of the block's first 64 rows and moved to the mean of all n
     afterwards. The two are at most sqrt(n / 64) standard deviations apart, so one pass costs no
     accuracy, unlike powers about zero.
-
-    Args:
-        block: Shape (t, *shape), any float dtype.
-        order: Highest order, at least 2.
-
-    Returns:
-        Moments whose mean has the shape (*shape,).
-
-    Raises:
-        ValueError: The order is below 2.
     """
     if order < 2:
         raise ValueError(f"order is {order}, expected at least 2, the order of the variance")
@@ -70,40 +56,29 @@ def moments_of(block: NDArray[np.floating], order: int) -> Moments:
     sums = np.zeros((order, flat.shape[1]))
     _kernel(order)(flat, shift, sums)
     offset = sums[0] / count
-    central = _recentre(sums, offset, count)
+    central = _moved([np.full_like(offset, count), *sums], -offset)
     return Moments(count, (shift + offset).reshape(shape), central.reshape(order - 1, *shape))
 
 
 def merge(first: Moments, second: Moments) -> Moments:
-    """Moments of two sets of tensors together.
-
-    Pébay (2008), SAND2008-6212; for order 2 that is Chan, Golub and LeVeque (1979).
-
-    Raises:
-        ValueError: The two differ in order or shape.
-    """
-    if first.sums.shape != second.sums.shape:
-        raise ValueError(
-            f"moments of shape {first.sums.shape} and {second.sums.shape} cannot be merged, "
-            "expected the same orders of the same tensor"
-        )
+    """Moments of two sets of tensors together, to the same order (Pébay 2008, SAND2008-6212)."""
     if first.count == 0 or second.count == 0:
         return second if first.count == 0 else first
     count = first.count + second.count
     delta = second.mean - first.mean
     # Deviations from the common mean are those from the own mean plus these steps.
     steps = (-second.count * delta / count, first.count * delta / count)
-    sums = np.stack(
-        [
-            sum(
-                comb(order, k) * step**k * part.power_sum(order - k)
-                for part, step in zip((first, second), steps, strict=True)
-                for k in range(order + 1)
-            )
-            for order in range(2, first.order + 1)
-        ]
-    )
+    sums = _moved(first.power_sums, steps[0]) + _moved(second.power_sums, steps[1])
     return Moments(count, first.mean - steps[0], sums)
+
+
+def _moved(power_sums: Sequence[Array], step: Array) -> Array:
+    """Power sums 2, 3, ... of deviations plus a step, from power sums 0, 1, ... of those alone."""
+    moved = [
+        sum(comb(order, k) * step**k * power_sums[order - k] for k in range(order + 1))
+        for order in range(2, len(power_sums))
+    ]
+    return np.stack(moved)
 
 
 def variance(moments: Moments) -> Array:
@@ -116,19 +91,12 @@ def unbiased_central_moment(moments: Moments, order: int) -> Array:
 
     E (X - mu)^r = sum_j C(r, j) (-1)^j E[X^(r-j)] mu^j, and the mean of
     x_0^(r-j) x_1 ... x_j over all choices of distinct observations is unbiased for the j-th
-    product of expectations. Orders 2 to 4 are the well-known closed forms.
-
-    Args:
-        moments: At least up to ``order``.
-        order: From 2.
-
-    Returns:
-        Shape of the mean; NaN everywhere if there are fewer than ``order`` observations.
+    product of expectations. NaN if there are fewer than ``order`` observations.
     """
     count = moments.count
     if count < order:
         return np.full_like(moments.mean, np.nan)
-    powers = [moments.power_sum(p) for p in range(order + 1)]
+    powers = moments.power_sums[: order + 1]
     elementary = _elementary_symmetric(powers)
     # j = r and j = r - 1 are both products of r (or more) means, r! e_r over distinct tuples.
     sign = (-1) ** (order - 1)
@@ -142,34 +110,24 @@ def unbiased_central_moment(moments: Moments, order: int) -> Array:
     return total
 
 
-def skewness(moments: Moments) -> Array:
-    """k3 / k2^1.5 (Fisher 1930): k3 and k2 are unbiased, their ratio is not.
-
-    Returns:
-        Shape of the mean; NaN with fewer than 3 observations or without spread.
-    """
-    return standardised_moment(moments, 3)
-
-
 def excess_kurtosis(moments: Moments) -> Array:
-    """k4 / k2^2 (Fisher 1930): k4 and k2 are unbiased, their ratio is not; 0 for a Gaussian.
+    """k4 / k2^2 (Fisher 1930), the ratio of unbiased estimates; 0 for a Gaussian.
 
-    Returns:
-        Shape of the mean; NaN with fewer than 4 observations or without spread.
+    NaN with fewer than 4 observations or without spread.
     """
     n = moments.count
     if n < 4:
         return np.full_like(moments.mean, np.nan)
-    m2, m4 = moments.power_sum(2) / n, moments.power_sum(4) / n
+    m2, m4 = moments.sums[0] / n, moments.sums[2] / n
     k4 = n**2 * ((n + 1) * m4 - 3 * (n - 1) * m2**2) / ((n - 1) * (n - 2) * (n - 3))
-    return k4 / _spread(moments) ** 2
+    return np.asarray(k4 / _spread(moments) ** 2)
 
 
 def standardised_moment(moments: Moments, order: int) -> Array:
-    """Unbiased central moment over k2^(order / 2); 15 at order 6 for a Gaussian.
+    """Unbiased central moment over k2^(order / 2): skewness at order 3 (Fisher 1930).
 
-    Returns:
-        Shape of the mean; NaN with fewer than ``order`` observations or without spread.
+    0 and 15 at orders 3 and 6 for a Gaussian; NaN with fewer than ``order`` observations or without
+    spread.
     """
     return unbiased_central_moment(moments, order) / _spread(moments) ** (order / 2)
 
@@ -181,7 +139,7 @@ def _spread(moments: Moments) -> Array:
     return np.where(spread > rounding, spread, np.nan)
 
 
-def _elementary_symmetric(powers: list[Array]) -> list[Array]:
+def _elementary_symmetric(powers: Sequence[Array]) -> list[Array]:
     """Elementary symmetric polynomials of observations from their power sums (Newton)."""
     elementary = [np.ones_like(powers[0])]
     for k in range(1, len(powers)):
@@ -223,12 +181,25 @@ def _kernel(order: int) -> Callable[[NDArray[np.floating], Array, Array], None]:
     return compiled()(add_power_sums)
 
 
-def _recentre(sums: Array, offset: Array, count: int) -> Array:
-    """Power sums 2, 3, ... about ``offset`` from power sums 1, 2, ... about 0."""
-    full = [np.full_like(offset, count), *sums]
-    return np.stack(
-        [
-            sum(comb(order, k) * (-offset) ** k * full[order - k] for k in range(order + 1))
-            for order in range(2, len(sums) + 1)
-        ]
-    )
+def squared_covariance_trace(tensors: NDArray[np.floating]) -> float:
+    """Unbiased estimate of tr Sigma^2, which may be negative; NaN with fewer than 4 trials.
+
+    Himeno and Yamada (2014): with S the sample covariance of n trials and
+    Q = sum_i |x_i - mean|^4 / (n - 1),
+    (n - 1) / (n (n - 2) (n - 3)) ((n - 1) (n - 2) tr S^2 + (tr S)^2 - n Q),
+    unbiased for any distribution. Computed from the Gram matrix (t, t); D x D is never formed.
+    """
+    n = len(tensors)
+    if n < 4:
+        return math.nan
+    gram = np.zeros((n, n))
+    for start in range(0, tensors.shape[1], _COLUMNS_AT_A_TIME):
+        columns = tensors[:, start : start + _COLUMNS_AT_A_TIME].astype(np.float64)
+        columns -= columns.mean(axis=0)
+        gram += columns @ columns.T
+    squared_deviations = gram.diagonal()
+    trace = squared_deviations.sum() / (n - 1)
+    trace_of_square = np.square(gram).sum() / (n - 1) ** 2
+    fourth = np.square(squared_deviations).sum() / (n - 1)
+    sums = (n - 1) * (n - 2) * trace_of_square + trace**2 - n * fourth
+    return float((n - 1) / (n * (n - 2) * (n - 3)) * sums)

@@ -6,11 +6,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradatlas.core.runtime import compiled
+from gradatlas.statistics.resampling import Bootstrap, Clusters, cluster_sums, studentised_bootstrap
 
 Array = NDArray[np.float64]
 
 # The Hill estimator at fewer order statistics has a relative standard error above 1 / sqrt(5).
 MINIMUM_TAIL = 5
+
+_GAUSSIAN_KURTOSIS = 3.0
 
 
 def shape_statistics(weights: Array, norms: Array) -> Array:
@@ -18,26 +21,14 @@ def shape_statistics(weights: Array, norms: Array) -> Array:
 
     With unit weights these are the mean, the standard deviation with n - 1, their ratio,
     k3 / k2^1.5 and k4 / k2^2 (Fisher 1930; SciPy's ``skew`` and ``kurtosis`` with ``bias=False``).
-
-    Args:
-        weights: How often each trial counts, float64, shape (..., T).
-        norms: Shape (T,).
-
-    Returns:
-        Shape (5, ...); NaN where the weights leave too few trials or no spread.
+    Shape (5, ...); NaN where the weights leave too few trials or no spread.
     """
-    n = weights.sum(axis=-1)
-    centre = norms.mean()
-    deviations = norms - centre
-    squares = deviations * deviations
-    powers = np.stack(
-        [deviations, squares, squares * deviations, squares * squares], axis=1
-    )  # (T, power)
-    first, second, third, fourth = np.moveaxis(weights @ powers, -1, 0) / n
-    m2 = second - first**2
-    m3 = third - 3 * first * second + 2 * first**3
-    m4 = fourth - 4 * first * third + 6 * first**2 * second - 3 * first**4
-    mean = centre + first
+    n, centre = weights.sum(axis=-1), norms.mean()
+    d = norms - centre
+    powers = np.stack([d, d * d, d * d * d, d * d * (d * d)], axis=1)  # (T, power)
+    mean_powers = np.moveaxis(weights @ powers, -1, 0) / n
+    m2, m3, m4 = _central_moments(mean_powers)
+    mean = centre + mean_powers[0]
     with np.errstate(divide="ignore", invalid="ignore"):
         m2 = np.where(n > 1, m2, np.nan)
         deviation = np.sqrt(np.maximum(m2, 0) * n / (n - 1))
@@ -48,39 +39,71 @@ def shape_statistics(weights: Array, norms: Array) -> Array:
     return np.stack([mean, deviation, deviation / mean, skewness, kurtosis])
 
 
-def hill_estimates(values: Array) -> Array:
-    """Hill's tail index at every number of upper order statistics, for a plot against it.
+def _central_moments(mean_powers: Array) -> tuple[Array, Array, Array]:
+    """Central moments m_2 to m_4 of mean powers 1 to 4 about any point, shape (4, ...)."""
+    first, second, third, fourth = mean_powers
+    m2 = second - first**2
+    m3 = third - 3 * first * second + 2 * first**3
+    return m2, m3, fourth - 4 * first * third + 6 * first**2 * second - 3 * first**4
 
-    alpha_k = k / sum_{i<=k} log(x_(i) / x_(k+1)), x_(1) the largest value (Hill 1975).
 
-    Args:
-        values: Positive, shape (n,).
+def shape_intervals(norms: Array, clusters: Clusters, resampling: Bootstrap) -> Array:
+    """Studentised bootstrap intervals of skewness and excess kurtosis.
 
-    Returns:
-        alpha_k for k = 1 ... n - 1, shape (n - 1,); infinite where the largest values are equal.
+    They are symmetric on the scales of asinh(skewness) and log(excess kurtosis + 3), where the
+    standard error depends less on the value. The BCa interval, which knows the standard error at
+    the estimate alone, covers less (docs/statistics.md). Estimates, lower and upper ends, shape
+    (3, 2); NaN where there is none.
     """
-    logarithms = np.log(np.sort(values)[::-1])
-    k = np.arange(1, len(values))
-    excess = np.cumsum(logarithms)[:-1] - k * logarithms[1:]
-    with np.errstate(divide="ignore"):
-        return np.asarray(np.where(excess > 0, k / excess, np.inf))
+    estimates = shape_statistics(np.ones(len(norms)), norms)[3:]
+    if np.isnan(estimates).any():
+        return np.stack([estimates, *np.full((2, 2), np.nan)])
+    powers = [((norms - norms.mean()) / norms.std()) ** power for power in range(5)]
+    sums = np.ascontiguousarray(cluster_sums(np.stack(powers), clusters).T)  # (C, 5)
+    products = (sums[:, :, None] * sums[:, None, :]).reshape(len(sums), -1)
+
+    def statistic(weights: Array) -> Array:
+        of_clusters = np.moveaxis(weights @ sums, -1, 0)
+        of_pairs = np.moveaxis(weights @ products, -1, 0).reshape(5, 5, *of_clusters.shape[1:])
+        return _on_their_scales(of_clusters, of_pairs)
+
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found = studentised_bootstrap(statistic, np.arange(len(sums)), resampling)
+    low, high = ((np.sinh(s), np.exp(k) - _GAUSSIAN_KURTOSIS) for s, k in found[1:])
+    return np.stack([estimates, low, high])
 
 
-def hill_tail_index(values: Array) -> float:
-    """Hill's tail index at k = floor(sqrt(n)) upper order statistics.
+def _on_their_scales(sums: Array, pairs: Array) -> Array:
+    """asinh(skewness) and log(excess kurtosis + 3), and their standard errors, shape (4, ...).
 
-    The rule keeps the upper tail alone (3 % of 1000 trials) while k still grows with n, which
-    consistency needs. The standard error is about alpha / sqrt(k). The estimator is not invariant
-    under a shift: norms far from zero in units of their spread give a large index.
-
-    Returns:
-        NaN with fewer than 25 values (k below 5) or a value that is not positive.
+    The standard errors are those of the delta method: a function of the mean powers M_p = S_p / S_0
+    changes with one cluster by its gradient times (A_p - M_p A_0) / S_0. Given are S_p, the sums
+    over clusters of A_p, shape (5, ...), and the sums of A_p A_q, shape (5, 5, ...).
     """
-    k = math.isqrt(len(values))
-    if k < MINIMUM_TAIL or values.min() <= 0:
-        return math.nan
-    index = hill_estimates(values)[k - 1]
-    return float(index) if math.isfinite(index) else math.nan
+    n, mean_powers = sums[0], sums[1:] / sums[0]
+    (skewness, kurtosis), gradients = _shape_and_gradients(mean_powers)
+    centring = -(gradients * mean_powers).sum(axis=1, keepdims=True)
+    influence = np.concatenate([centring, gradients], axis=1)  # (2, 5, ...)
+    variances = np.einsum("kp...,pq...,kq...->k...", influence, pairs, influence) / n**2
+    skewness = np.sqrt(n * (n - 1)) / (n - 2) * skewness
+    excess = (n - 1) / ((n - 2) * (n - 3)) * ((n + 1) * kurtosis - 3 * (n - 1))
+    scales = np.stack([np.arcsinh(skewness), np.log(excess + _GAUSSIAN_KURTOSIS)])
+    slopes = np.stack([1 / np.hypot(1, skewness), 1 / (excess + _GAUSSIAN_KURTOSIS)])
+    return np.concatenate([scales, slopes * np.sqrt(variances)])
+
+
+def _shape_and_gradients(mean_powers: Array) -> tuple[Array, Array]:
+    """m3 / m2^1.5 and m4 / m2^2, shape (2, ...), and their gradients by M_1 to M_4, (2, 4, ...)."""
+    first, second, third, _ = mean_powers
+    zero, one = np.zeros_like(first), np.ones_like(first)
+    m2, m3, m4 = _central_moments(mean_powers)
+    of_m2 = np.stack([-2 * first, one, zero, zero])
+    of_m3 = np.stack([6 * first**2 - 3 * second, -3 * first, one, zero])
+    of_m4 = np.stack([12 * first * (second - first**2) - 4 * third, 6 * first**2, -4 * first, one])
+    skewness, kurtosis = m3 / m2**1.5, m4 / m2**2
+    of_skewness = of_m3 / m2**1.5 - 1.5 * skewness / m2 * of_m2
+    of_kurtosis = of_m4 / m2**2 - 2 * kurtosis / m2 * of_m2
+    return np.stack([skewness, kurtosis]), np.stack([of_skewness, of_kurtosis])
 
 
 def weighted_l_ratios(weights: Array, norms: Array) -> Array:
@@ -88,17 +111,10 @@ def weighted_l_ratios(weights: Array, norms: Array) -> Array:
 
     The probability-weighted moments b_r sum C(j - 1, r) x_(j) over ranks j. A trial that counts w
     times takes w neighbouring ranks, over which C(j - 1, r) sums to a difference of C(j, r + 1), so
-    that resamples need not be sorted. With unit weights these are SciPy's ``lmoment``.
-
-    Args:
-        weights: How often each trial counts, whole numbers, shape (..., T).
-        norms: Shape (T,).
-
-    Returns:
-        Shape (2, ...); NaN without spread or where there are fewer than 3 and 4 trials.
+    that resamples need not be sorted. With unit weights these are SciPy's ``lmoment``. Shape
+    (2, ...); NaN without spread or where there are fewer than 3 and 4 trials.
     """
-    order = np.argsort(norms)
-    centre = norms.mean()
+    order, centre = np.argsort(norms), norms.mean()
     # Summation by parts: differences of norms instead of differences of binomials.
     gaps = -np.diff(norms[order] - centre, append=0.0)
     rows = np.ascontiguousarray(weights.reshape(-1, len(norms)), np.float64)
@@ -133,3 +149,31 @@ def _rank_sums(weights: Array, order: NDArray[np.intp], gaps: Array) -> Array:
                 sums[row, r] += term
                 term *= rank - (r + 1)
     return sums
+
+
+def hill_estimates(values: Array) -> Array:
+    """Hill's tail index at every number of upper order statistics, for a plot against it.
+
+    alpha_k = k / sum_{i<=k} log(x_(i) / x_(k+1)), x_(1) the largest of n values (Hill 1975), for
+    k = 1 ... n - 1; infinite where the largest values are equal. Empty if one is not positive.
+    """
+    if len(values) < 2 or values.min() <= 0:
+        return np.empty(0)
+    logarithms = np.log(np.sort(values)[::-1])
+    k = np.arange(1, len(values))
+    excess = np.cumsum(logarithms)[:-1] - k * logarithms[1:]
+    with np.errstate(divide="ignore"):
+        return np.asarray(np.where(excess > 0, k / excess, np.inf))
+
+
+def hill_tail_index(values: Array) -> float:
+    """Hill's tail index at k = floor(sqrt(n)) upper order statistics.
+
+    The rule keeps the upper tail alone (3 % of 1000 trials) while k still grows with n, which
+    consistency needs. The standard error is about alpha / sqrt(k). The estimator is not invariant
+    under a shift: norms far from zero in units of their spread give a large index. NaN with fewer
+    than 25 values (k below 5) or one that is not positive.
+    """
+    k, estimates = math.isqrt(len(values)), hill_estimates(values)
+    index = estimates[k - 1] if k >= MINIMUM_TAIL and len(estimates) else math.nan
+    return float(index) if math.isfinite(index) else math.nan

@@ -9,84 +9,67 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradatlas.core.errors import InputError
-from gradatlas.statistics.description import TrialScalars, read_trials
+from gradatlas.core.settings import TrialSettings
+from gradatlas.statistics.resampling import independent_draws
+from gradatlas.statistics.tables import TrialScalars, key_of, read_trials
 
 Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
-class Sweep:
-    """The scalars of the trials that did not diverge at any batch size of one protocol and epoch.
+class PairedTrials:
+    """The scalars of the trials of one protocol and epoch that diverged at no batch size."""
 
-    Attributes:
-        protocol: Name of the protocol.
-        epoch: Epoch of the checkpoint.
-        update: What the weights do between minibatches, ``sgd`` or ``none``.
-        learning_rate: Step size of ``sgd``.
-        samples_per_trial: Samples of one trial.
-        training_samples: Samples of the training set.
-        sample_sets: Number of sample sets the trials share; None: each its own.
-        batch_sizes: Ascending, shape (B,).
-        trials: Numbers of the trials, shape (T,).
-        diverged: Trials left out because they diverged at one batch size or more.
-        norm: |S|, shape (B, T).
-        path_length: Sum over minibatches of |g_t|, shape (B, T).
-        sum_of_squares: Sum over minibatches of |g_t|^2, shape (B, T).
-        product_with_others: Average scalar product of S with those of the other trials, shape
-            (B, T); NaN where it was not computed.
-    """
+    settings: TrialSettings  # at the smallest batch size; only that changes
+    batch_sizes: NDArray[np.int64]  # ascending, shape (B,)
+    trials: NDArray[np.int64]  # numbers of the trials, shape (T,)
+    diverged: int  # trials left out because they diverged at one batch size or more
+    norm: Array  # |S|, shape (B, T)
+    path_length: Array  # sum over minibatches of |g_t|, shape (B, T)
+    sum_of_squares: Array  # sum over minibatches of |g_t|^2, shape (B, T)
+    product_with_others: Array  # mean scalar product of S with those of other trials, or NaN
 
-    protocol: str
-    epoch: int
-    update: str
-    learning_rate: float
-    samples_per_trial: int
-    training_samples: int
-    sample_sets: int | None
-    batch_sizes: NDArray[np.int64]
-    trials: NDArray[np.int64]
-    diverged: int
-    norm: Array
-    path_length: Array
-    sum_of_squares: Array
-    product_with_others: Array
+    @property
+    def key(self) -> tuple[str, int]:
+        """Protocol and epoch, which tell groups of rows apart in every table."""
+        return key_of(self.settings)[:2]
+
+    @property
+    def own_samples(self) -> bool:
+        """Whether every trial draws samples of its own."""
+        return self.settings.sample_sets is None
 
     @property
     def batches_per_trial(self) -> NDArray[np.int64]:
         """Minibatches of one trial at each batch size, shape (B,)."""
-        return -(-self.samples_per_trial // self.batch_sizes)
+        return -(-self.settings.samples_per_trial // self.batch_sizes)
 
     @property
-    def units(self) -> NDArray[np.int64]:
+    def clusters(self) -> NDArray[np.int64]:
         """What is drawn independently, trial or sample set, shape (T,)."""
-        return self.trials if self.sample_sets is None else self.trials % self.sample_sets
+        return independent_draws(self.settings, self.trials)
 
 
-def read_sweeps(paths: Sequence[Path]) -> list[Sweep]:
-    """Read the scalars of all batch sizes, one sweep per protocol and epoch.
-
-    Args:
-        paths: HDF5 files of ``gradatlas.statistics.batch_size.describe_batch_size``.
+def read_paired(paths: Sequence[Path]) -> list[PairedTrials]:
+    """Read files of maps, those of one protocol and epoch together, by ascending epoch.
 
     Raises:
         InputError: Batch sizes of one protocol and epoch do not have the same trials.
     """
-    scalars = sorted(map(read_trials, paths), key=lambda item: (*_key(item), item.batch_size))
-    return [_sweep(list(members)) for _, members in groupby(scalars, _key)]
+    scalars = sorted(map(read_trials, paths), key=lambda item: key_of(item.settings))
+    groups = groupby(scalars, lambda item: key_of(item.settings)[:2])
+    return [_pair(list(members)) for _, members in groups]
 
 
-def _key(scalars: TrialScalars) -> tuple[str, int]:
-    return scalars.protocol, scalars.epoch
-
-
-def _sweep(members: Sequence[TrialScalars]) -> Sweep:
+def _pair(members: Sequence[TrialScalars]) -> PairedTrials:
     first = members[0]
+    settings, trials = first.settings, first.columns["trial"]
     for other in members[1:]:
-        if not np.array_equal(other.columns["trial"], first.columns["trial"]):
+        if not np.array_equal(other.columns["trial"], trials):
             raise InputError(
-                f"batch size {other.batch_size} of protocol {first.protocol}, epoch {first.epoch} "
-                f"has {len(other.columns['trial'])} trials, expected the same "
-                f"{len(first.columns['trial'])} as batch size {first.batch_size}; collect the rest"
+                f"batch size {other.settings.batch_size} of protocol {settings.protocol}, epoch "
+                f"{settings.epoch} has {len(other.columns['trial'])} trials, expected the same "
+                f"{len(trials)} as batch size {settings.batch_size}; collect the rest"
             )
     finite = np.asarray(np.all([member.finite for member in members], axis=0))
 
@@ -94,16 +77,10 @@ def _sweep(members: Sequence[TrialScalars]) -> Sweep:
         missing = np.full(len(finite), np.nan)
         return np.stack([member.columns.get(name, missing)[finite] for member in members])
 
-    return Sweep(
-        protocol=first.protocol,
-        epoch=first.epoch,
-        update=first.update,
-        learning_rate=first.learning_rate,
-        samples_per_trial=first.samples_per_trial,
-        training_samples=first.training_samples,
-        sample_sets=first.sample_sets,
-        batch_sizes=np.array([member.batch_size for member in members]),
-        trials=first.columns["trial"][finite].astype(np.int64),
+    return PairedTrials(
+        settings=settings,
+        batch_sizes=np.array([member.settings.batch_size for member in members]),
+        trials=trials[finite].astype(np.int64),
         diverged=int(np.count_nonzero(~finite)),
         norm=stack("norm"),
         path_length=stack("path_length"),

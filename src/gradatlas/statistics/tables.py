@@ -1,40 +1,134 @@
-"""The tables of all batch sizes, gathered from what the statistics jobs wrote."""
+"""The row and maps that a job writes of one batch size, and the tables gathered from many."""
 
-from collections.abc import Sequence
+import io
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import h5py
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
+from scipy import stats
 
+from gradatlas.archive.format import dimension_names, read_attributes
+from gradatlas.archive.read import Selection
 from gradatlas.core.files import replace_file
-from gradatlas.statistics.description import read_description
+from gradatlas.core.provenance import code_commit, library_versions
+from gradatlas.core.settings import TrialSettings, from_attributes, from_mapping
+
+Array = NDArray[np.float64]
+Arrays = Mapping[str, Array]
 
 KEY = ["protocol", "epoch", "batch_size"]
+VERDICTS = ["reproduced", "not reproduced", "undecided"]
+
+
+@dataclass(frozen=True)
+class Description:
+    """One row of the table of statistics: by column, the values and why there is none (NaN)."""
+
+    settings: TrialSettings
+    values: Mapping[str, float]
+    reasons: Mapping[str, str]  # also remarks on values that are there
+
+
+@dataclass(frozen=True, eq=False)
+class TrialScalars:
+    """The scalars of all trials of one protocol, epoch and batch size."""
+
+    settings: TrialSettings
+    columns: Arrays  # trial, norm, path_length, sum_of_squares ... each shape (T,)
+
+    @property
+    def finite(self) -> NDArray[np.bool_]:
+        """Trials that did not diverge, shape (T,)."""
+        names = ("norm", "path_length", "sum_of_squares", "first_loss", "last_loss")
+        return np.asarray(np.isfinite([self.columns[name] for name in names]).all(axis=0))
+
+
+def key_of(settings: TrialSettings) -> tuple[str, int, int]:
+    """Protocol, epoch and batch size, which tell rows of a table apart."""
+    return settings.protocol, settings.epoch, settings.batch_size
+
+
+def write_description(path: Path, description: Description) -> None:
+    """Write a row as JSON, whole or not at all; NaN and infinity become null."""
+    values = {c: v if math.isfinite(v) else None for c, v in description.values.items()}
+    content = {**asdict(description), "values": values}
+    replace_file(path, (json.dumps(content, indent=1, allow_nan=False) + "\n").encode())
+
+
+def read_description(path: Path) -> Description:
+    """Inverse of ``write_description``."""
+    content = json.loads(path.read_text())
+    values = {c: math.nan if v is None else v for c, v in content["values"].items()}
+    return Description(from_mapping(content["settings"]), values, content["reasons"])
+
+
+def write_maps(
+    path: Path, selection: Selection, weights: Arrays, trials: Arrays, hill_plot: Array
+) -> None:
+    """Write maps of the weights and scalars of the trials (T,) as HDF5, whole or not at all.
+
+    The selection's attributes become those of the file. The Hill plot is the tail index of the
+    norms at 1, 2, ... upper order statistics.
+    """
+    buffer = io.BytesIO()
+    with h5py.File(buffer, "w") as file:
+        file.attrs.update(selection.attributes)
+        file.attrs["statistics_code_commit"] = code_commit()
+        file.attrs["statistics_library_versions"] = json.dumps(library_versions(), sort_keys=True)
+        names = dimension_names(selection.shape)
+        ranks = np.arange(1, len(hill_plot) + 1)
+        scales = {"trial": selection.trials, "upper_order_statistics": ranks}
+        scales |= zip(names, map(np.arange, selection.shape), strict=True)
+        for name, positions in scales.items():
+            file.create_dataset(name, data=positions).make_scale(name)
+        _write(file, weights, *names)
+        _write(file, trials, "trial")
+        _write(file, {"hill_plot": hill_plot}, "upper_order_statistics")
+    replace_file(path, buffer.getvalue())
+
+
+def _write(file: h5py.File, arrays: Arrays, *dimensions: str) -> None:
+    for name, values in arrays.items():
+        dataset = file.create_dataset(name, data=values)
+        for axis, dimension in zip(dataset.dims, dimensions, strict=True):
+            axis.label = dimension
+            axis.attach_scale(file[dimension])
+
+
+def read_trials(path: Path) -> TrialScalars:
+    """Read the scalars of all trials from a file of ``write_maps``; no map is read."""
+    with h5py.File(path, "r") as file:
+        columns = {
+            name: np.asarray(dataset[()])
+            for name, dataset in file.items()
+            if name == "trial" or dataset.dims[0].label == "trial"
+        }
+        return TrialScalars(from_attributes(read_attributes(file)), columns)
 
 
 def gather(rows: Sequence[Path], table: Path, notes: Path) -> None:
-    """Write the table of statistics, and the table that says why a number is missing.
-
-    Args:
-        rows: JSON files of ``gradatlas.statistics.batch_size.describe_batch_size``.
-        table: CSV file to write, one row per protocol, epoch and batch size.
-        notes: CSV file to write: protocol, epoch, batch_size, column, reason.
-    """
-    descriptions = [read_description(row) for row in rows]
-    keys = [(item.protocol, item.epoch, item.batch_size) for item in descriptions]
-    statistics = pd.DataFrame(
-        [
-            dict(zip(KEY, key, strict=True)) | dict(item.values)
-            for key, item in zip(keys, descriptions, strict=True)
-        ]
-    ).sort_values(KEY, ignore_index=True)
-    normalised = normalise(statistics)
+    """Write rows of all batch sizes as one table, and why numbers of it are missing as another."""
+    descriptions = sorted(map(read_description, rows), key=lambda item: key_of(item.settings))
+    keys = [key_of(item.settings) for item in descriptions]
+    values = pd.DataFrame([item.values for item in descriptions])
+    statistics = normalise(pd.concat([pd.DataFrame(keys, columns=KEY), values], axis=1))
     reasons = [
         (*key, column, reason)
         for key, item in zip(keys, descriptions, strict=True)
         for column, reason in item.reasons.items()
-    ] + _missing_normalisations(normalised)
+    ]
+    for column, needed in (("normalised_mean", "mean_norm"), ("normalised_std", "std_norm")):
+        reason = f"{needed} or the mean norm at the largest batch size is missing"
+        missing = (key for key, gap in zip(keys, statistics[column].isna(), strict=True) if gap)
+        reasons += ((*key, column, reason) for key in missing)
     remarks = pd.DataFrame(reasons, columns=[*KEY, "column", "reason"])
-    write_csv(table, normalised)
+    write_csv(table, statistics)
     write_csv(notes, remarks.sort_values([*KEY, "column"]))
 
 
@@ -42,31 +136,54 @@ def normalise(statistics: pd.DataFrame) -> pd.DataFrame:
     """Bring every row to the mean norm of the largest batch size of its protocol and epoch.
 
     Mean and standard deviation are multiplied by m_max / m, as if all batch sizes had moved the
-    same mean distance.
-
-    Args:
-        statistics: At least the columns protocol, epoch, batch_size, mean_norm and std_norm.
-
-    Returns:
-        The table with columns normalised_mean and normalised_std behind those of the norm.
+    same mean distance, and stand behind those of the norm.
     """
+    mean = statistics["mean_norm"]
     largest = statistics.groupby(KEY[:2])["batch_size"].transform("idxmax")
-    target = statistics["mean_norm"].loc[largest].to_numpy()
-    factor = target / statistics["mean_norm"].to_numpy()
-    place = [*statistics].index("relative_std_high") + 1
-    result = statistics.copy()
-    result.insert(place, "normalised_mean", statistics["mean_norm"] * factor)
+    factor = mean.loc[largest].to_numpy() / mean.to_numpy()
+    place, result = [*statistics].index("relative_std_high") + 1, statistics.copy()
+    result.insert(place, "normalised_mean", mean * factor)
     result.insert(place + 1, "normalised_std", statistics["std_norm"] * factor)
     return result
 
 
-def _missing_normalisations(table: pd.DataFrame) -> list[tuple[object, ...]]:
-    """Key, column and reason of what could not be brought to the largest batch size's mean."""
-    return [
-        (*key, column, f"{needed} or the mean norm at the largest batch size is missing")
-        for column, needed in (("normalised_mean", "mean_norm"), ("normalised_std", "std_norm"))
-        for key in table.loc[table[column].isna(), KEY].itertuples(index=False, name=None)
-    ]
+def compare_seeds(
+    statistics: Sequence[Path],
+    claims: Sequence[Path],
+    statistics_table: Path,
+    claims_table: Path,
+    *,
+    confidence: float,
+) -> None:
+    """Write how statistics and verdicts, tables of each training seed, differ between them.
+
+    Trials take the same samples in every run, so what is left between them is the training. One
+    row per statistic of a batch size, and one per claim with the number of seeds of each verdict;
+    intervals are of the means over seeds.
+    """
+    rows = pd.concat(map(pd.read_csv, statistics), ignore_index=True)
+    names = [str(name) for name in rows]
+    measured = [name for name in names if name not in KEY and not name.endswith(("_low", "_high"))]
+    long = rows.melt(id_vars=KEY, value_vars=measured, var_name="statistic")
+    write_csv(statistics_table, _spread(long, [*KEY, "statistic"], "value", confidence))
+    key = ["claim", *KEY[:2]]
+    verdicts = pd.concat(map(pd.read_csv, claims), ignore_index=True)
+    verdicts = verdicts.assign(**{name: verdicts["verdict"] == name for name in VERDICTS})
+    counts = verdicts.groupby(key, sort=False)[VERDICTS].sum().reset_index()
+    write_csv(claims_table, _spread(verdicts, key, "estimate", confidence).merge(counts, on=key))
+
+
+def _spread(rows: pd.DataFrame, key: list[str], value: str, confidence: float) -> pd.DataFrame:
+    """Mean, standard deviation (ddof 1) and Student's t interval of a value over training seeds.
+
+    One row per key, in the order they first appear, of the seeds that have a number; NaN where
+    fewer than two have one, and mean where none has.
+    """
+    found = rows.groupby(key, sort=False)[value].agg(["count", "mean", "std"])
+    degrees = (found["count"] - 1).clip(lower=1)  # of freedom; std is NaN where there are none
+    half = stats.t.ppf((1 + confidence) / 2, degrees) * found["std"] / np.sqrt(found["count"])
+    found = found.assign(low=found["mean"] - half, high=found["mean"] + half)
+    return found.rename(columns={"count": "training_seeds"}).reset_index()
 
 
 def write_csv(path: Path, table: pd.DataFrame) -> None:

@@ -11,13 +11,13 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from safetensors.numpy import load_file
+from safetensors.numpy import load
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 from tqdm import tqdm
 
 from gradatlas.core.errors import InputError
-from gradatlas.core.files import file_digest, replace_file, stored_digest
+from gradatlas.core.files import replace_file
 from gradatlas.core.provenance import code_commit, library_versions
 from gradatlas.core.random import Stream, permutation
 from gradatlas.core.runtime import resolve_device
@@ -31,21 +31,16 @@ EVALUATION_PIECE = 5000
 
 
 @dataclass(frozen=True)
-class Evaluation:
-    """Mean loss in nats and share of right answers over a whole split."""
-
-    loss: float
-    accuracy: float
-
-
-@dataclass(frozen=True)
 class Epoch:
-    """State after an epoch: weights by parameter name, float32, and how good they are."""
+    """State after an epoch: weights by parameter name, float32, and how good they are.
+
+    ``row`` holds epoch, and of the training and the test set the mean loss in nats and the share of
+    right answers: train_loss, train_accuracy, test_loss, test_accuracy.
+    """
 
     number: int
     weights: dict[str, NDArray[np.float32]]
-    train: Evaluation
-    test: Evaluation
+    row: dict[str, float]
 
 
 def train(
@@ -91,12 +86,11 @@ def train(
             if number > 0:
                 order = permutation(seed, Stream.TRAINING_ORDER, number, len(train_split.labels))
                 _run_epoch(weights, optimizer, train_data, order, settings.batch_size, pool)
-            yield Epoch(
-                number,
-                {name: value.detach().cpu().numpy().copy() for name, value in weights.items()},
-                _evaluate(weights, train_data, pool),
-                _evaluate(weights, test_data, pool),
-            )
+            row: dict[str, float] = {"epoch": number}
+            for split, data in (("train", train_data), ("test", test_data)):
+                row[f"{split}_loss"], row[f"{split}_accuracy"] = _evaluate(weights, data, pool)
+            kept = {name: value.detach().cpu().numpy().copy() for name, value in weights.items()}
+            yield Epoch(number, kept, row)
 
 
 @dataclass(frozen=True)
@@ -136,10 +130,13 @@ def _gradients(weights: dict[str, Tensor], data: _Data, piece: Tensor) -> tuple[
     return torch.autograd.grad(loss, [*weights.values()])
 
 
-def _evaluate(weights: dict[str, Tensor], data: _Data, pool: ThreadPoolExecutor) -> Evaluation:
+def _evaluate(
+    weights: dict[str, Tensor], data: _Data, pool: ThreadPoolExecutor
+) -> tuple[float, float]:
+    """Mean loss and share of right answers over a whole split."""
     pieces = batches(len(data.labels), EVALUATION_PIECE)
     loss, correct = np.sum([*pool.map(partial(_score, weights, data), pieces)], axis=0)
-    return Evaluation(float(loss) / len(data.labels), float(correct) / len(data.labels))
+    return float(loss) / len(data.labels), float(correct) / len(data.labels)
 
 
 @torch.no_grad()
@@ -171,11 +168,11 @@ def run(
         data: Folder of the data set's IDX files.
         checkpoints: Target file of each epoch to keep.
         table: CSV with one row an epoch, from 0, the untrained network.
-        hidden: Units of each hidden layer.
+        hidden: As ``settings``, ``seed`` and ``threads`` for ``train``.
         settings: The training run.
-        seed: See ``train``.
+        seed: Of this run.
         device: ``auto``, ``cpu`` or ``cuda``.
-        threads: See ``train``.
+        threads: Pieces computed at the same time.
         digest: Of settings and code, to be recorded in the checkpoints.
 
     Raises:
@@ -204,7 +201,7 @@ def run(
         threads=threads,
     ):
         _check_finite(epoch, settings)
-        rows.append(_row(epoch))
+        rows.append(epoch.row)
         if epoch.number in checkpoints:
             _keep(checkpoints[epoch.number], epoch.weights, {**facts, **rows[-1]})
     replace_file(table, pd.DataFrame(rows).to_csv(index=False).encode())
@@ -213,35 +210,19 @@ def run(
 def _keep(
     path: Path, weights: Mapping[str, NDArray[np.float32]], facts: Mapping[str, object]
 ) -> None:
-    """Leave a checkpoint as it is if the same settings and code made it with the same weights."""
-    if not _is_made(path, weights, facts["training_digest"]):
-        save_checkpoint(path, weights, facts)
-    elif stored_digest(path) is None:
-        replace_file(path, path.read_bytes(), with_digest=True)
-
-
-def _is_made(path: Path, weights: Mapping[str, NDArray[np.float32]], digest: object) -> bool:
-    if read_facts(path).get("training_digest") != digest:
-        return False
-    if stored_digest(path) not in (None, file_digest(path)):
-        return False
-    stored = load_file(path)
-    return all(np.array_equal(stored[name], value) for name, value in weights.items())
-
-
-def _row(epoch: Epoch) -> dict[str, float]:
-    return {
-        "epoch": epoch.number,
-        "train_loss": epoch.train.loss,
-        "train_accuracy": epoch.train.accuracy,
-        "test_loss": epoch.test.loss,
-        "test_accuracy": epoch.test.accuracy,
-    }
+    """Leave a checkpoint's bytes if the same settings and code made it with the same weights."""
+    if read_facts(path).get("training_digest") == facts["training_digest"]:
+        content = path.read_bytes()
+        stored = load(content)
+        if all(np.array_equal(stored[name], value) for name, value in weights.items()):
+            replace_file(path, content, with_digest=True)  # which may have been missing
+            return
+    save_checkpoint(path, weights, facts)
 
 
 def _check_finite(epoch: Epoch, settings: Training) -> None:
-    if not math.isfinite(epoch.train.loss):
+    if not math.isfinite(epoch.row["train_loss"]):
         raise InputError(
-            f"training diverged in epoch {epoch.number} (loss {epoch.train.loss}); "
+            f"training diverged in epoch {epoch.number} (loss {epoch.row['train_loss']}); "
             f"training.learning_rate is {settings.learning_rate}, lower it"
         )

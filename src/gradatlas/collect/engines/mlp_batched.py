@@ -8,19 +8,22 @@ arithmetic only by what the batched products of small matrices lose.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gradatlas.collect.engines.factors import Factors, squared_norms, total
-from gradatlas.collect.trial import Measurement, TrialGradients
+from gradatlas.collect.trial import (
+    Engine,
+    Factors,
+    Measurement,
+    TrialGradients,
+    squared_norms,
+    total,
+)
 from gradatlas.core.settings import batches
-
-if TYPE_CHECKING:
-    from gradatlas.collect.engines.prepare import Engine
 
 BLOCK = 64  # samples of a block
 ROWS = 5000  # samples of the data set that one product takes through the first layer
@@ -30,19 +33,12 @@ CUDA_MEMORY_SHARE = 0.5  # of the free device memory, for the trials side by sid
 
 @dataclass(frozen=True)
 class _Network:
-    """The checkpoint and the data set on the device.
+    """The checkpoint and the data set on the device."""
 
-    Attributes:
-        inputs: The data set, shape (sample, input).
-        labels: Its classes, shape (sample,).
-        preactivations: W_0 x + b_0 of the whole data set, shape (sample, unit).
-        weights: Weight and bias of each layer after the first, by parameter name.
-    """
-
-    inputs: Tensor
-    labels: Tensor
-    preactivations: Tensor
-    weights: dict[str, Tensor]
+    inputs: Tensor  # the data set, shape (sample, input)
+    labels: Tensor  # its classes, shape (sample,)
+    preactivations: Tensor  # W_0 x + b_0 of the whole data set, shape (sample, unit)
+    weights: dict[str, Tensor]  # weight and bias of each layer after the first, by parameter name
 
 
 @dataclass(frozen=True)
@@ -56,19 +52,12 @@ class _Layer:
 
 @dataclass(frozen=True)
 class _Record:
-    """Per-sample factors of the stored parameter's gradient, and losses, of T trials.
+    """Per-sample factors of the stored parameter's gradient, and losses, of T trials."""
 
-    Attributes:
-        errors: Error at the layer's output, shape (T, sample, output).
-        inputs: The layer's input, shape (T, sample, input).
-        first_errors: Error at the first layer's output, shape (T, sample, unit).
-        losses: Mean loss of each minibatch, one tensor of shape (T,) a minibatch.
-    """
-
-    errors: Tensor
-    inputs: Tensor
-    first_errors: Tensor
-    losses: list[Tensor]
+    errors: Tensor  # error at the layer's output, shape (T, sample, output)
+    inputs: Tensor  # the layer's input, shape (T, sample, input)
+    first_errors: Tensor  # error at the first layer's output, shape (T, sample, unit)
+    losses: list[Tensor]  # mean loss of each minibatch, one tensor of shape (T,) a minibatch
 
 
 def prepare(
@@ -76,8 +65,8 @@ def prepare(
     inputs: NDArray[np.floating],
     labels: NDArray[np.integer],
     device: str,
-) -> "Engine":
-    """See ``gradatlas.collect.engines.prepare.prepare``."""
+) -> Engine:
+    """See ``gradatlas.collect.shard.prepare``."""
     weights = {
         name: torch.tensor(value, device=device) for name, value in measurement.weights.items()
     }

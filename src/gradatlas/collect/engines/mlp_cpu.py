@@ -10,19 +10,22 @@ a time, one thread, buffers reused.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg.blas import get_blas_funcs
 
-from gradatlas.collect.engines.factors import Factors, squared_norms, total
-from gradatlas.collect.trial import Measurement, TrialGradients
+from gradatlas.collect.trial import (
+    Engine,
+    Factors,
+    Measurement,
+    TrialGradients,
+    squared_norms,
+    total,
+)
 from gradatlas.core.runtime import compiled
 from gradatlas.core.settings import batches
-
-if TYPE_CHECKING:
-    from gradatlas.collect.engines.prepare import Engine
 
 Array = NDArray[Any]  # float32 or float64, the dtype of the checkpoint
 
@@ -34,44 +37,28 @@ FAST = {"reassoc", "contract", "nsz"}
 
 @dataclass(frozen=True)
 class _Network:
-    """The checkpoint as the trials need it.
+    """The checkpoint as the trials need it."""
 
-    Attributes:
-        inputs: The data set, shape (sample, input).
-        labels: Its classes, shape (sample,).
-        preactivations: W_0 x + b_0 of the whole data set, shape (sample, unit).
-        weight: Last layer's weight, shape (class, unit).
-        bias: Last layer's bias, shape (class,).
-    """
-
-    inputs: Array
-    labels: NDArray[np.int64]
-    preactivations: Array
-    weight: Array
-    bias: Array
+    inputs: Array  # the data set, shape (sample, input)
+    labels: NDArray[np.int64]  # its classes, shape (sample,)
+    preactivations: Array  # W_0 x + b_0 of the whole data set, shape (sample, unit)
+    weight: Array  # last layer's weight, shape (class, unit)
+    bias: Array  # last layer's bias, shape (class,)
 
 
 @dataclass(frozen=True)
 class _Trial:
-    """What a trial leaves behind, one row a sample; buffers that the next trial overwrites.
+    """What a trial leaves behind, one row a sample; buffers that the next trial overwrites."""
 
-    Attributes:
-        labels: Classes, shape (sample,).
-        activations: h = max(a, 0), shape (sample, unit); a itself until a sample is reached.
-        residuals: Softmax minus one-hot label, shape (sample, class).
-        errors: d, the error backpropagated to the hidden units, shape (sample, unit).
-        losses: Mean loss of each minibatch, float64, shape (batch,).
-    """
-
-    labels: NDArray[np.int64]
-    activations: Array
-    residuals: Array
-    errors: Array
-    losses: NDArray[np.float64]
+    labels: NDArray[np.int64]  # classes, shape (sample,)
+    activations: Array  # h = max(a, 0), shape (sample, unit); a itself until a sample is reached
+    residuals: Array  # softmax minus one-hot label, shape (sample, class)
+    errors: Array  # d, the error backpropagated to the hidden units, shape (sample, unit)
+    losses: NDArray[np.float64]  # mean loss of each minibatch, float64, shape (batch,)
 
 
-def prepare(measurement: Measurement, inputs: Array, labels: NDArray[np.integer]) -> "Engine":
-    """See ``gradatlas.collect.engines.prepare.prepare``; ``inputs`` is kept, not copied."""
+def prepare(measurement: Measurement, inputs: Array, labels: NDArray[np.integer]) -> Engine:
+    """See ``gradatlas.collect.shard.prepare``; ``inputs`` is kept, not copied."""
     weights = measurement.weights
     network = _Network(
         inputs,
@@ -138,7 +125,9 @@ def _run(
     last_layer = network.weight.copy(), network.bias.copy()
     if not measurement.update.moves:
         no_effect = np.zeros((samples, 1), network.weight.dtype)
-        _pass(trial, slice(0, samples), *last_layer, no_effect, batch_size, 0.0)
+        _pass_block(
+            *_rows(trial, slice(0, samples), batch_size), *last_layer, no_effect, batch_size, 0.0
+        )
         return
     rate = measurement.update.learning_rate
     inputs = _extend(network.inputs, index, rate / batch_size)
@@ -150,31 +139,16 @@ def _run(
         else:
             # Within one minibatch no sample has an effect on another.
             within = inputs[block] if block_size > batch_size else inputs[block, :1]
-            _pass(trial, block, *last_layer, within @ within.T, batch_size, rate)
+            rows = _rows(trial, block, batch_size)
+            _pass_block(*rows, *last_layer, within @ within.T, batch_size, rate)
 
 
-def _pass(
-    trial: _Trial,
-    block: slice,
-    weight: Array,
-    bias: Array,
-    gram: Array,
-    batch_size: int,
-    rate: float,
-) -> None:
-    """Take a block of a trial through the network."""
-    _pass_block(
-        trial.labels[block],
-        trial.activations[block],
-        trial.residuals[block],
-        trial.errors[block],
-        trial.losses[block.start // batch_size :],
-        weight,
-        bias,
-        gram,
-        batch_size,
-        rate,
-    )
+def _rows(
+    trial: _Trial, block: slice, batch_size: int
+) -> tuple[NDArray[np.int64], Array, Array, Array, NDArray[np.float64]]:
+    """What a trial keeps of a block of whole minibatches, in the order of ``_pass_block``."""
+    large = trial.activations[block], trial.residuals[block], trial.errors[block]
+    return trial.labels[block], *large, trial.losses[block.start // batch_size :]
 
 
 def _halves(first: int, last: int, block_size: int) -> Iterator[tuple[slice, slice]]:

@@ -5,8 +5,8 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
-from gradatlas.statistics.variance_components import analyse_variance, split_variance
-from tests.statistics.synthetic import make_sweep
+from gradatlas.statistics.variance_sources import analyse_variance, split_variance
+from tests.statistics.synthetic import make_paired
 
 Array = NDArray[np.float64]
 
@@ -61,8 +61,8 @@ def test_intervals_of_the_share_are_exact(share: float) -> None:
 
 def test_one_row_per_batch_size_of_shared_samples() -> None:
     norms, _ = draw_norms(np.random.default_rng(3), 10, 6, 3.0, 1.0)
-    sweep = make_sweep(np.stack([norms, 2 * norms]), (1, 32), sample_sets=10)
-    table = split_variance([sweep, make_sweep(norms[None], (1,))], 0.95)
+    paired = make_paired(np.stack([norms, 2 * norms]), (1, 32), sample_sets=10)
+    table = split_variance([paired, make_paired(norms[None], (1,))], 0.95)
     assert table["batch_size"].tolist() == [1, 32]
     assert table["orders"].tolist() == [6, 6]
     np.testing.assert_allclose(table["sample_share"] + table["order_share"], 1)

@@ -1,0 +1,147 @@
+"""From tables to files: every figure's name, and what draws it."""
+
+import io
+from collections.abc import Callable, Mapping, Sequence
+from itertools import groupby
+from operator import attrgetter
+from pathlib import Path
+
+from matplotlib.figure import Figure
+from matplotlib.transforms import Bbox
+
+from gradatlas.core.files import file_digest, mapping_digest, replace_file
+from gradatlas.core.provenance import code_commit
+from gradatlas.figures.conclusions import claims, noise_scale, scaling_laws, variance_sources
+from gradatlas.figures.curves import (
+    coherence,
+    direction,
+    moments,
+    norm_vs_batch_size,
+    normalised_norm_vs_batch_size,
+    relative_spread,
+    training,
+)
+from gradatlas.figures.inputs import left_out, read_batch_size, read_table, trial_counts
+from gradatlas.figures.single_trials import norm_distribution, steps, tails, weight_maps
+from gradatlas.figures.style import house_style
+
+FOOT_LINE = 0.15  # inches, of text below a figure
+Figures = Mapping[str, Callable[[], Figure]]
+
+
+def draw_summary(
+    tables: Mapping[str, Path],
+    confidence: float,
+    targets: Sequence[Path],
+    *,
+    main: str,
+    frozen: Sequence[str],
+    reordered: Sequence[str],
+) -> None:
+    """Draw the figures that need the tables alone.
+
+    Args:
+        tables: CSV files by name: statistics, training, law_curves, variance_sources, noise_scale
+            and claims.
+        confidence: Confidence level of the intervals.
+        targets: Files to write.
+        main: The article's protocol: weights move, every trial has samples of its own.
+        frozen: Protocols whose weights stay at the checkpoint; the main one is compared with them.
+        reordered: Those whose trials share sample sets; the first is split into samples and order.
+
+    Raises:
+        InputError: A file is no such table.
+    """
+    read = {name: read_table(path) for name, path in tables.items()}
+    statistics = read["statistics"]
+    compared = [main, *(name for name in frozen if name != main)]
+    figures = {
+        "norm_vs_batch_size": lambda: norm_vs_batch_size(statistics, main),
+        "normalised_norm_vs_batch_size": lambda: normalised_norm_vs_batch_size(statistics, main),
+        "scaling_laws": lambda: scaling_laws(read["law_curves"], main),
+        "relative_spread": lambda: relative_spread(statistics, compared, confidence),
+        "moments": lambda: moments(statistics, main, confidence),
+        "coherence": lambda: coherence(statistics, compared, confidence),
+        "direction": lambda: direction(statistics, main, confidence),
+        "variance_sources": lambda: variance_sources(
+            read["variance_sources"], reordered[0], confidence
+        ),
+        "noise_scale": lambda: noise_scale(read["noise_scale"], frozen[0], confidence),
+        "training": lambda: training(read["training"], statistics["epoch"]),
+        "claims": lambda: claims(read["claims"], confidence),
+    }
+    draw_files(figures, targets, [*tables.values()], left_out(statistics))
+
+
+def draw_details(maps: Sequence[Path], steps_table: Path, targets: Sequence[Path]) -> None:
+    """Draw the figures that show single trials and single weights.
+
+    Args:
+        maps: HDF5 files of ``gradatlas.statistics.batch_size``, of one protocol.
+        steps_table: CSV file of ``gradatlas.collect.trajectory``.
+        targets: Files to write.
+
+    Raises:
+        InputError: The table of steps is no such table.
+    """
+    batch_sizes = [read_batch_size(path) for path in maps]
+    figures = {
+        "norm_distribution": lambda: norm_distribution(batch_sizes),
+        "tails": lambda: tails(batch_sizes),
+        "weight_maps": lambda: weight_maps(batch_sizes),
+        "steps": lambda: steps(read_table(steps_table)),
+    }
+    draw_files(figures, targets, [*maps, steps_table], left_out(trial_counts(batch_sizes)))
+
+
+def draw_files(
+    figures: Figures, targets: Sequence[Path], sources: Sequence[Path], remark: str = ""
+) -> None:
+    """Draw figures into files: a file's stem is the figure's name, its suffix the format.
+
+    Equal inputs give equal files: they carry no date. By which code they were drawn, and from
+    which content, stands in their metadata.
+
+    Args:
+        figures: What draws each figure, by name; called for the targets alone.
+        targets: Files to write.
+        sources: Files that were read, for the metadata.
+        remark: What every figure says at its foot.
+    """
+    stem = attrgetter("stem")
+    digest = mapping_digest({str(path): file_digest(path) for path in sources})
+    description = f"Drawn by Gradient Atlas, commit {code_commit()}, from data sha256:{digest}."
+    with house_style():
+        for name, paths in groupby(sorted(targets, key=stem), key=stem):
+            figure = figures[name]()
+            area = _add_foot(figure, remark) if remark else None
+            for path in paths:
+                title = name.replace("_", " ")
+                content = io.BytesIO()  # so that a full disk leaves no half figure
+                metadata = _metadata(path.suffix, title, description)
+                figure.savefig(content, format=path.suffix[1:], metadata=metadata, bbox_inches=area)
+                figure.set_layout_engine("none")  # laid out by now, the same for all formats
+                replace_file(path, content.getvalue())
+
+
+def _add_foot(figure: Figure, remark: str) -> Bbox:
+    """Write a remark below a figure, outside its layout; returns the area of both, inches."""
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # laid out by now; what follows changes nothing in there
+    for legend in figure.legends:  # which else move to the area's lower edge
+        legend.set_bbox_to_anchor((0, 0, 1, 1), transform=figure.transFigure)
+    width, height = figure.get_size_inches()
+    foot = FOOT_LINE * len(remark.splitlines())
+    figure.text(0.5, -foot / 2 / height, remark, ha="center", va="center", fontsize=6.5)
+    return Bbox.from_extents(0, -foot, width, height)
+
+
+def _metadata(suffix: str, title: str, description: str) -> dict[str, str | None]:
+    """Metadata under the names the format knows, without a date."""
+    match suffix:
+        case ".svg":
+            return {"Title": title, "Description": description, "Date": None}
+        case ".pdf":
+            return {"Title": title, "Subject": description, "CreationDate": None}
+        case _:
+            return {"Title": title, "Description": description}
