@@ -133,7 +133,7 @@ LAYERS = [
     ("gradients.h5*", "steps.csv", "statistics/sgd/epoch1/batch5.*"),
     (
         *("gradients_export.h5*", "statistics*.csv", "claims.*", "scaling.csv", "law_curves.csv"),
-        *("local_exponents.csv", "readings.csv", "variance_sources.csv", "noise_scale.csv"),
+        *("local_exponents.csv", "norm_definitions.csv", "variance_sources.csv", "noise_scale.csv"),
     ),
     ("figures/*",),
 ]
