@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.workflow.smallest import COMPLETE, ROOT, finish, set_up
+from tests.workflow.smallest import ATLAS, COMPLETE, LONG, ROOT, finish, set_up
 
 PARTS = ("Snakefile", "config.yaml", "environment.yml", "profiles", "scripts", "src", "workflow")
 
@@ -34,8 +34,8 @@ def finished(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 @pytest.fixture(scope="session")
 def collected(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The smallest experiment up to its atlas."""
+    """One long shard and its atlas."""
     directory = tmp_path_factory.mktemp("collected") / "experiment"
-    set_up(directory)
-    finish(directory, "--cores", "2", "results/gradients.h5")
+    set_up(directory, LONG)
+    finish(directory, ATLAS)
     return directory

@@ -43,6 +43,12 @@ COMPLETE: dict[str, Any] = {
     }
 }
 
+# Overlaid likewise: a shard that takes a moment to write, so that faults find its writer at work.
+LONG: dict[str, Any] = {"trials": 3000, "trials_per_job": 3000, "batch_sizes": [1]}
+CHECKPOINT = "results/checkpoints/epoch1.safetensors"
+SHARD = "results/gradients/sgd/epoch1/batch1/trials0-2999.h5"
+ATLAS = "results/gradients.h5"
+
 
 def write_data(folder: Path) -> None:
     """Write 60 training and 20 test images of 4 x 4 pixels in three classes."""

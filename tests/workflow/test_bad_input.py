@@ -10,10 +10,7 @@ from safetensors.numpy import load_file, save
 
 from gradatlas.core.files import replace_file
 from tests.data.test_idx import TEST_LABELS, write
-from tests.workflow.smallest import EXPERIMENT, run, set_up
-
-CHECKPOINT = "results/checkpoints/epoch1.safetensors"
-SHARD = "results/gradients/sgd/epoch1/batch5/trials0-5.h5"
+from tests.workflow.smallest import ATLAS, CHECKPOINT, EXPERIMENT, SHARD, run, set_up
 
 
 @pytest.fixture
@@ -126,6 +123,6 @@ def test_a_checkpoint_that_was_altered_ends_collection_in_a_sentence(copy: Path)
 
 def test_a_shard_that_was_altered_ends_the_atlas_in_a_sentence(copy: Path) -> None:
     alter(copy / SHARD)
-    (copy / "results" / "gradients.h5").unlink()
+    (copy / ATLAS).unlink()
 
-    assert_job_refuses(copy, "results/gradients.h5", f"{SHARD} is damaged or was altered: its ")
+    assert_job_refuses(copy, ATLAS, f"{SHARD} is damaged or was altered: its ")

@@ -8,7 +8,6 @@ from tests.workflow.smallest import COMPLETE, finish, results, set_up
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("finished")
 def test_results_do_not_depend_on_the_number_of_cores(finished: Path, tmp_path: Path) -> None:
     """Checkpoint, shards, atlas, statistics, tables, figures and pages, byte by byte."""
     directory = tmp_path / "experiment"

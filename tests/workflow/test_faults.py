@@ -1,4 +1,4 @@
-"""Faults: after each the next run completes, and its results are those of an undisturbed one."""
+"""Faults: after each the next run completes, and its results are those of an collected one."""
 
 import itertools
 import os
@@ -12,31 +12,18 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import gradatlas
 from gradatlas.core.files import digest_path
-from tests.workflow.smallest import descendants, finish, results, run, set_up, start
-
-# A shard that takes a moment to write, so that faults find its writer at work.
-GRADIENTS = {"trials": 3000, "trials_per_job": 3000, "batch_sizes": [1]}
-SHARD = "results/gradients/sgd/epoch1/batch1/trials0-2999.h5"
-ATLAS = "results/gradients.h5"
-
-
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the atlas; tests copy it before they change anything."""
-    directory = tmp_path_factory.mktemp("undisturbed") / "experiment"
-    set_up(directory, GRADIENTS)
-    finish(directory, ATLAS)
-    return directory
+from tests.workflow.smallest import ATLAS, SHARD, descendants, finish, results, run, start
 
 
 @pytest.fixture
-def folder(undisturbed: Path, tmp_path: Path) -> Path:
+def folder(collected: Path, tmp_path: Path) -> Path:
     """A folder in which the network is trained and nothing collected."""
-    copy = Path(shutil.copytree(undisturbed, tmp_path / "copy"))
+    copy = Path(shutil.copytree(collected, tmp_path / "copy"))
     for path in (copy / SHARD, copy / ATLAS):
         path.unlink()
         digest_path(path).unlink()
@@ -56,16 +43,17 @@ def start_until_writing(folder: Path) -> subprocess.Popen[str]:
     return process
 
 
-def assert_completes(folder: Path, undisturbed: Path, target: str = SHARD) -> None:
+def assert_completes(folder: Path, collected: Path, target: str = SHARD) -> None:
     """A day later, when what a killed writer left is known for that."""
     for partial in partials(folder):
         os.utime(partial, (0, 0))
     finish(folder, target)
-    assert (folder / target).read_bytes() == (undisturbed / target).read_bytes()
-    assert results(folder).items() <= results(undisturbed).items()
+    assert (folder / target).read_bytes() == (collected / target).read_bytes()
+    assert results(folder).items() <= results(collected).items()
 
 
-def test_snakemake_and_job_killed(folder: Path, undisturbed: Path) -> None:
+@pytest.mark.slow
+def test_snakemake_and_job_killed(folder: Path, collected: Path) -> None:
     with start_until_writing(folder) as process:
         os.killpg(process.pid, signal.SIGKILL)
     assert not (folder / SHARD).exists()
@@ -75,11 +63,11 @@ def test_snakemake_and_job_killed(folder: Path, undisturbed: Path) -> None:
     assert "--unlock" in output
 
     assert run(folder, "--unlock")[0] == 0
-    assert_completes(folder, undisturbed, ATLAS)
+    assert_completes(folder, collected, ATLAS)
 
 
 def test_a_second_snakemake_beside_a_first_and_beside_its_orphan(
-    folder: Path, undisturbed: Path
+    folder: Path, collected: Path
 ) -> None:
     with start_until_writing(folder) as process:
         job = descendants(process.pid)[-1]
@@ -95,7 +83,7 @@ def test_a_second_snakemake_beside_a_first_and_beside_its_orphan(
     while partials(folder):
         time.sleep(0.01)
 
-    assert_completes(folder, undisturbed)
+    assert_completes(folder, collected)
 
 
 def assert_written_beside_the_orphan(folder: Path) -> None:
@@ -103,20 +91,21 @@ def assert_written_beside_the_orphan(folder: Path) -> None:
     assert len(partials(folder)) == 1
 
 
-def test_job_killed(folder: Path, undisturbed: Path) -> None:
+def test_job_killed(folder: Path, collected: Path) -> None:
     with start_until_writing(folder) as process:
         os.kill(descendants(process.pid)[-1], signal.SIGKILL)
     assert process.returncode != 0
     assert not (folder / SHARD).exists()
 
-    assert_completes(folder, undisturbed)
+    assert_completes(folder, collected)
 
 
-def test_snakemake_asked_to_stop(folder: Path, undisturbed: Path) -> None:
+@pytest.mark.slow
+def test_snakemake_asked_to_stop(folder: Path, collected: Path) -> None:
     with start_until_writing(folder) as process:
         process.send_signal(signal.SIGTERM)
 
-    assert_completes(folder, undisturbed)
+    assert_completes(folder, collected)
 
 
 @pytest.fixture
@@ -130,7 +119,7 @@ def small_disk(folder: Path) -> Iterator[Path]:
     subprocess.run(["umount", "--lazy", str(disk)], check=True)
 
 
-def test_disk_full(folder: Path, small_disk: Path, undisturbed: Path) -> None:
+def test_disk_full(folder: Path, small_disk: Path, collected: Path) -> None:
     status, output = run(folder, SHARD)
     assert status != 0
     assert f"error: {SHARD} could not be written (No space left on device)" in output
@@ -139,7 +128,7 @@ def test_disk_full(folder: Path, small_disk: Path, undisturbed: Path) -> None:
     assert partials(folder) == []
 
     subprocess.run(["mount", "-o", "remount,size=64m", str(small_disk)], check=True)
-    assert_completes(folder, undisturbed)
+    assert_completes(folder, collected)
 
 
 # All files of jobs that need nothing of each other, so that one run tries them all.
@@ -198,7 +187,6 @@ def remove(folder: Path, patterns: Iterable[str]) -> list[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("finished")
 @pytest.mark.parametrize("fault", [full_disk, file_size_limit])
 def test_every_stage_says_what_it_could_not_write_and_then_completes(
     fault: Callable[[Path], AbstractContextManager[tuple[str, int]]], exported: Path, tmp_path: Path
@@ -223,20 +211,19 @@ def test_every_stage_says_what_it_could_not_write_and_then_completes(
     assert results(exported) == expected
 
 
-@pytest.fixture(params=[".", "results"])
-def read_only(folder: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
-    """A folder of the experiment, on a file system that cannot be written."""
-    place: Path = folder / request.param
-    mount = ["mount", "--bind", str(place), str(place)]
+@pytest.fixture
+def read_only(folder: Path) -> Iterator[Path]:
+    """A folder of an experiment, on a file system that cannot be written."""
+    mount = ["mount", "--bind", str(folder), str(folder)]
     if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
         pytest.skip("mounting a file system is not permitted here")
-    subprocess.run(["mount", "-o", "remount,ro,bind", str(place)], check=True)
-    yield place
-    subprocess.run(["umount", "--lazy", str(place)], check=True)
+    subprocess.run(["mount", "-o", "remount,ro,bind", str(folder)], check=True)
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
-def test_a_read_only_folder_is_named(folder: Path, read_only: Path) -> None:
-    status, output = run(folder, SHARD)
+def test_a_read_only_folder_is_named(read_only: Path) -> None:
+    status, output = run(read_only, SHARD)
 
     assert status != 0
     assert f"{read_only} is read-only; to run, copy results/ to a folder of your own" in output
@@ -244,21 +231,24 @@ def test_a_read_only_folder_is_named(folder: Path, read_only: Path) -> None:
 
 
 def test_moved_results_are_complete_and_up_to_date_whatever_their_times(
-    undisturbed: Path, tmp_path: Path
+    collected: Path, tmp_path: Path
 ) -> None:
-    moved = Path(shutil.copytree(undisturbed, tmp_path / "elsewhere"))
+    moved = Path(shutil.copytree(collected, tmp_path / "elsewhere"))
     for days, path in enumerate(sorted((moved / "results").rglob("*"), reverse=True), start=-5):
         moment = time.time() + 86_400 * days
         os.utime(path, (moment, moment))
-    expected = gradatlas.open(undisturbed / ATLAS).select().rows("gradient", 0, 3)
 
-    found = gradatlas.open(moved / ATLAS).select().rows("gradient", 0, 3)
-    assert found.tolist() == expected.tolist()
+    found, expected = (
+        gradatlas.open(folder / ATLAS).select().rows("gradient", 0, 2999)
+        for folder in (moved, collected)
+    )
+    np.testing.assert_array_equal(found, expected)
     assert "Nothing to be done" in run(moved, ATLAS, "--dry-run")[1]
 
 
+@pytest.mark.slow
 def test_results_from_the_future_are_named_and_a_touch_mends_them(
-    folder: Path, undisturbed: Path
+    folder: Path, collected: Path
 ) -> None:
     """The clock was set back by a day since the network was trained."""
     for path in (folder / "results").rglob("*"):
@@ -272,4 +262,4 @@ def test_results_from_the_future_are_named_and_a_touch_mends_them(
 
     find = ["find", "results", "-newermt", "now", "-exec", "touch", "{}", "+"]
     subprocess.run(find, cwd=folder, check=True)
-    assert_completes(folder, undisturbed)
+    assert_completes(folder, collected)

@@ -9,18 +9,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import yaml
 
 import gradatlas
-from gradatlas import archive
-from gradatlas.archive.format import DATASETS
 from gradatlas.cli import main
 from tests.workflow.conftest import PARTS
 from tests.workflow.smallest import finish
-
-pytestmark = pytest.mark.xdist_group("finished")
 
 
 def overlaid(directory: Path, change: Mapping[str, Any]) -> tuple[str, str]:
@@ -28,6 +23,12 @@ def overlaid(directory: Path, change: Mapping[str, Any]) -> tuple[str, str]:
     overlay = directory / "overlay.yaml"
     overlay.write_text(yaml.safe_dump(dict(change)))
     return "--configfile", str(overlay)
+
+
+def growth(**main: Any) -> dict[str, Any]:
+    """A change of the main protocol alone."""
+    others = {"batch_sizes": [5, 16], "trials": 6}
+    return {"gradients": {**main, "protocols": {"frozen": others, "sgd_reordered": others}}}
 
 
 def plan(
@@ -68,18 +69,7 @@ def test_further_batch_size_and_trials_add_only_their_jobs(
     finished: Path, repository: Path
 ) -> None:
     """Of the main protocol; the others keep their own."""
-    own = {"batch_sizes": [5, 16], "trials": 6}
-    jobs = plan(
-        finished,
-        repository,
-        {
-            "gradients": {
-                "batch_sizes": [5, 8, 16],
-                "trials": 10,
-                "protocols": {"frozen": own, "sgd_reordered": own},
-            }
-        },
-    )
+    jobs = plan(finished, repository, growth(batch_sizes=[5, 8, 16], trials=10, trials_per_job=10))
     assert jobs["collect"] == 1 + 2  # all trials of the new batch size, further ones of the others
     assert jobs["statistics"] == 3
     assert jobs["atlas"] == jobs["statistics_table"] == 1
@@ -143,27 +133,10 @@ def test_growth_keeps_the_bytes_of_what_is_there(
     grown = Path(shutil.copytree(finished, tmp_path / "grown"))
     gradients = grown / "results" / "gradients"
     before = {path: path.read_bytes() for path in gradients.rglob("*.h5*")}
-    change = {"gradients": {"batch_sizes": [8, 16], "trials": 8}}
-    arguments = overlaid(grown, change)
-    finish(grown, "--cores", "2", "results/gradients.h5", *arguments, repository=repository)
+    change = overlaid(grown, growth(batch_sizes=[8, 16], trials=8, trials_per_job=8))
+    finish(grown, "--cores", "2", "results/gradients.h5", *change, repository=repository)
     for path, content in before.items():
         assert path.read_bytes() == content
-    assert len(list(gradients.rglob("*.h5"))) > len(before) / 2
+    assert len(list(gradients.rglob("*.h5*"))) == len(before) + 4  # two shards and their digests
     assert main(["verify", str(grown / "results" / "gradients.h5")]) == 0
     assert gradatlas.open(grown / "results" / "gradients.h5").batch_sizes("sgd", 1) == (8, 16)
-
-
-def test_shards_do_not_depend_on_how_trials_are_split(
-    finished: Path, repository: Path, tmp_path: Path
-) -> None:
-    """One job of six trials, or two of four and two, from a checkpoint of another place."""
-    copy = Path(shutil.copytree(finished, tmp_path / "copy"))
-    shutil.rmtree(copy / "results" / "gradients")
-    target = "results/gradients/sgd/epoch1/batch5/trials{}-{}.h5"
-    parts = [target.format(0, 3), target.format(4, 5)]
-    finish(copy, *parts, repository=repository)
-    whole = archive.open_shards([finished / target.format(0, 5)])
-    split = archive.open_shards([copy / part for part in parts])
-    for name in DATASETS:
-        rows, expected = (selection.rows(name, 0, 5) for selection in (split, whole))
-        np.testing.assert_array_equal(rows, expected)

@@ -11,7 +11,7 @@ import gradatlas
 from gradatlas.cli import main
 from tests.workflow.smallest import finish, set_up
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("seeds")]
+pytestmark = pytest.mark.slow
 SHARD = "gradients/sgd/epoch1/batch5/trials0-5.h5"
 
 

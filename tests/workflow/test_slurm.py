@@ -18,7 +18,6 @@ Found = TypeVar("Found")
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.xdist_group("slurm"),
     pytest.mark.skipif(bool(cluster.why_not()), reason=cluster.why_not() or "Slurm can start"),
 ]
 QUICK = ["--configfile", str(ROOT / "tests" / "quick.yaml")]
