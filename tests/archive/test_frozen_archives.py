@@ -22,7 +22,7 @@ SHARD = "gradients/sgd/epoch2/batch4/trials0-2.h5"
 
 @pytest.fixture
 def expected() -> Mapping[str, NDArray[Any]]:
-    with np.load(FROZEN / "v1" / "expected.npz") as file:
+    with np.load(FROZEN / "v1" / "expected.npz", allow_pickle=False) as file:
         return dict(file)
 
 
