@@ -1,7 +1,11 @@
 """Small archives of made-up trials."""
 
+import atexit
+import shutil
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -135,9 +139,17 @@ def write_results(
 
 def write_atlas(folder: Path) -> Path:
     """Write the default results and their atlas."""
+    shutil.copytree(_written_once(), folder, dirs_exist_ok=True)
+    return folder / "gradients.h5"
+
+
+@cache
+def _written_once() -> Path:
+    folder = Path(tempfile.mkdtemp())
+    atexit.register(shutil.rmtree, folder)
     shards, checkpoints = write_results(folder)
     archive.build_atlas(folder / "gradients.h5", shards, checkpoints)
-    return folder / "gradients.h5"
+    return folder
 
 
 def flip(path: Path, offset: int, mask: int = 0xFF) -> None:

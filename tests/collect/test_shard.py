@@ -1,7 +1,9 @@
 """A collected shard against trials computed on their own, in float64, from the data files."""
 
 import gzip
+from collections.abc import Iterator
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +17,8 @@ from gradatlas.collect.shard import collect
 from gradatlas.core.errors import InputError
 from gradatlas.core.files import digest_path, file_digest
 from gradatlas.core.random import trial_samples
-from gradatlas.core.runtime import resolve_device
 from gradatlas.core.settings import Training, TrialRange, TrialSettings, Update
+from gradatlas.data.idx import load_train
 from gradatlas.models.perceptron import Architecture, initial_parameters
 from gradatlas.planning import plan_shards
 from gradatlas.train.checkpoint import load_checkpoint, save_checkpoint
@@ -47,16 +49,29 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(autouse=True, scope="module")
+def read_once() -> Iterator[None]:
+    """Read MNIST once for all shards."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("gradatlas.collect.shard.load_train", cache(load_train))
+        yield
+
+
 def shard(folder: Path, checkpoint: Path, settings: TrialSettings, trials: TrialRange) -> Path:
     path = folder / f"trials{trials}.h5"
     collect(path, settings, trials, checkpoint=checkpoint, data=MNIST, device="cpu")
     return path
 
 
+@cache
+def unpacked(name: str) -> bytes:
+    return gzip.decompress((MNIST / name).read_bytes())
+
+
 def samples(index: NDArray[np.uint32]) -> tuple[torch.Tensor, torch.Tensor]:
     """Training samples by the shortest way from their files, normalised by the usual constants."""
-    images = gzip.decompress((MNIST / "train-images-idx3-ubyte.gz").read_bytes())[16:]
-    labels = gzip.decompress((MNIST / "train-labels-idx1-ubyte.gz").read_bytes())[8:]
+    images = unpacked("train-images-idx3-ubyte.gz")[16:]
+    labels = unpacked("train-labels-idx1-ubyte.gz")[8:]
     pixels = np.frombuffer(images, np.uint8).reshape(60_000, 784)[index] / 255
     classes = np.frombuffer(labels, np.uint8)[index].astype(np.int64)
     return torch.tensor((pixels - 0.1307) / 0.3081), torch.tensor(classes)
@@ -152,11 +167,3 @@ def test_more_samples_than_there_are(tmp_path: Path, checkpoint: Path) -> None:
     with pytest.raises(InputError, match=r"samples_per_trial.* is 60001, .* 60000"):
         shard(tmp_path, checkpoint, settings, TrialRange(0, 1))
     assert not list(tmp_path.iterdir())
-
-
-def test_cuda_where_there_is_none() -> None:
-    if torch.cuda.is_available():
-        pytest.skip("this machine has a CUDA device")
-    assert resolve_device("auto") == "cpu"
-    with pytest.raises(InputError, match="device is cuda, but torch finds no CUDA device"):
-        resolve_device("cuda")
