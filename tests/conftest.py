@@ -1,14 +1,10 @@
 """Settings of all tests."""
 
 import os
-from typing import TYPE_CHECKING
+from typing import Any
 
 import pytest
 from hypothesis import settings
-
-if TYPE_CHECKING:
-    from xdist.remote import Producer
-    from xdist.scheduler import LoadScopeScheduling
 
 # Tests run in two processes, so each computes on one thread. Before NumPy or torch is loaded.
 for library in ("OMP", "OPENBLAS", "MKL"):
@@ -34,15 +30,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(
-    config: pytest.Config, log: "Producer"
-) -> "LoadScopeScheduling | None":
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """Hand out whole files, as the fixtures of a file are costly too."""
     if config.getvalue("dist") != "loadscope":
         return None
     from xdist.scheduler import LoadScopeScheduling
 
-    class ByFile(LoadScopeScheduling):
+    class ByFile(LoadScopeScheduling):  # type: ignore[misc]  # pytest-xdist says no types
         def _split_scope(self, nodeid: str) -> str:
             file = nodeid.partition("::")[0]
             return TOGETHER.get(file, file)
