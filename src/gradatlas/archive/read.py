@@ -434,6 +434,7 @@ def _read_group(
 ) -> Iterator[Selection]:
     """One selection per batch size: over the shards of an atlas, or within an export."""
     trials = TrialRange(int(group["trial"][0]), int(group["trial"][-1]))
+    attributes, shape = read_attributes(group), group["gradient"].shape[2:]
     for index, batch_size in enumerate(group["batch_size"][:].tolist()):
         own = replace(settings, batch_size=batch_size)
         members = [shard for shard in shards if shard.settings.batch_size == batch_size]
@@ -441,7 +442,7 @@ def _read_group(
         outside = [Segment.of(shard.path, "/", None, shard.trials) for shard in members]
         yield Selection(
             settings=own,
-            attributes={**read_attributes(group), **to_attributes(own)},
-            shape=group["gradient"].shape[2:],
+            attributes={**attributes, **to_attributes(own)},
+            shape=shape,
             segments=tuple(inside if kind == "export" else outside),
         )

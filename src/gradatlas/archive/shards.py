@@ -250,7 +250,7 @@ def read_table(group: h5py.Group, settings: TrialSettings, folder: Path) -> list
         name: (column.asstr() if h5py.check_string_dtype(column.dtype) else column)[:].tolist()
         for name, column in group["sources"].items()
     }
-    attributes = read_attributes(group)
+    attributes, shape = read_attributes(group), group["gradient"].shape[2:]
     has_digests = "format_version" in attributes  # which groups of version 1 lack
     return [
         Shard(
@@ -259,7 +259,7 @@ def read_table(group: h5py.Group, settings: TrialSettings, folder: Path) -> list
             provenance=Provenance.from_attributes({**attributes, **row}),
             experiment_digest=attributes["experiment_digest"],
             trials=TrialRange(row["first_trial"], row["last_trial"]),
-            shape=group["gradient"].shape[2:],
+            shape=shape,
             size=row["size"],
             sha256=row["sha256"] or None if has_digests else None,
         )

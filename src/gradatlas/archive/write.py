@@ -27,7 +27,7 @@ from gradatlas.core.files import failures_named, replacing
 from gradatlas.core.provenance import Provenance
 from gradatlas.core.settings import TrialRange, TrialSettings, to_attributes
 
-_CACHE_BYTES = 4 << 20  # of chunks that are not full yet; a chunk has at most twice CHUNK_BYTES
+_CACHE_BYTES = 2 << 20  # of chunks that are not full yet; a chunk has at most twice CHUNK_BYTES
 
 
 class ShardWriter:
