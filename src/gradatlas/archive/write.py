@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradatlas.archive.format import (
+    CHUNK_BYTES,
     DATASETS,
     LARGE,
     SCALARS,
@@ -27,7 +28,7 @@ from gradatlas.core.files import failures_named, replacing
 from gradatlas.core.provenance import Provenance
 from gradatlas.core.settings import TrialRange, TrialSettings, to_attributes
 
-_CACHE_BYTES = 2 << 20  # of chunks that are not full yet; a chunk has at most twice CHUNK_BYTES
+_CACHE_BYTES = CHUNK_BYTES  # of chunks that are not full yet, one a dataset
 
 
 class ShardWriter:
