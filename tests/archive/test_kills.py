@@ -140,7 +140,7 @@ def traced(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("strace") is None, reason="needs strace")
-@pytest.mark.parametrize("call", ["pwrite64", "ftruncate", "fsync", "rename", "unlink"])
+@pytest.mark.parametrize("call", ["pwrite64", "fallocate", "truncate", "fsync", "rename", "unlink"])
 def test_a_kill_at_every_system_call(
     tmp_path: Path, undisturbed: dict[str, bytes], call: str
 ) -> None:
