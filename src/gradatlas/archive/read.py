@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
 
-BLOCK_BYTES = 4 << 20  # blocks of this size get the same memory again and again: no page faults
+BLOCK_BYTES = 2 << 20  # blocks of this size get the same memory again and again, in the cache
 
 #: From the name of a dataset, the first and the last trial to their rows.
 Reader = Callable[[str, int, int], NDArray[Any]]
