@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 
 BLOCK_BYTES = 2 << 20  # blocks of this size get the same memory again and again, in the cache
 
-#: From the name of a dataset, the first and the last trial to their rows.
-Reader = Callable[[str, int, int], NDArray[Any]]
+#: From the first and the last trial to their rows of a dataset.
+Reader = Callable[[int, int], NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -65,13 +65,13 @@ class Segment:
         return Segment(path, group, batch, trials, identity)
 
     @contextmanager
-    def opened(self) -> Iterator[Reader]:
-        """Open the file to read rows of trials ``first`` to ``last`` (included) of a dataset.
+    def opened(self, name: str) -> Iterator[Reader]:
+        """Open a dataset to read rows of trials ``first`` to ``last`` (included).
 
         HDF5 compares the checksums of their chunks.
 
         Yields:
-            Function of the dataset's name, first and last.
+            Function of first and last.
 
         Raises:
             InputError: If the file is damaged, or another than the one that was opened.
@@ -81,11 +81,11 @@ class Segment:
             if _identity(self.path.stat()) != self.identity:
                 raise InputError(f"{self.path} has changed since it was opened; open it again")
             file = open_unlocked(self.path)
+            dataset = file[self.group][name]  # found once: it takes as long as to read a trial
 
-        def read(name: str, first: int, last: int) -> NDArray[Any]:
+        def read(first: int, last: int) -> NDArray[Any]:
             rows = slice(first - self.trials.first, last + 1 - self.trials.first)
             with damage_named(self.path, f"{name} of trials {first}-{last}"):
-                dataset = file[self.group][name]
                 return np.asarray(dataset[rows if self.batch is None else (self.batch, rows)])
 
         with file:
@@ -196,8 +196,8 @@ class Selection:
                         continue
                     if segment is not current:
                         stack.close()
-                        read, current = stack.enter_context(segment.opened()), segment
-                    parts.append(read(name, start, stop))
+                        read, current = stack.enter_context(segment.opened(name)), segment
+                    parts.append(read(start, stop))
                 yield parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def gradient(self, trial: SupportsIndex) -> NDArray[np.float32]:

@@ -99,14 +99,11 @@ def _check_shard(shard: Shard) -> list[Finding]:
 
 def _check_chunks(segment: Segment) -> Iterator[Finding]:
     """Read every dataset in small parts, by which HDF5 compares the checksums of their chunks."""
+    trials = range(segment.trials.first, segment.trials.last + 1)
     for name in DATASETS:
-        for part in batches(len(segment.trials), _TRIALS_AT_A_TIME):
+        for part in batches(len(trials), _TRIALS_AT_A_TIME):
             try:
-                with segment.opened() as read:
-                    read(
-                        name,
-                        segment.trials.first + part.start,
-                        segment.trials.first + part.stop - 1,
-                    )
+                with segment.opened(name) as read:
+                    read(trials[part][0], trials[part][-1])
             except (InputError, OSError) as error:
                 yield Finding(segment.path, str(error))
