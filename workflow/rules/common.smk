@@ -91,6 +91,25 @@ def all_shards(wildcards):
     return [shard for cell in GRID for shard in shards(wildcards, *cell)]
 
 
+def largest_batch_shards(wildcards):
+    """Shards of the largest batch size, which every other one is compared with."""
+    largest = experiment.protocols[wildcards.protocol].batch_sizes[-1]
+    return shards(wildcards, wildcards.protocol, wildcards.epoch, largest)
+
+
+def starting_checkpoint(wildcards):
+    """The checkpoint a shard starts from, ancient once it is what this experiment makes.
+
+    Training runs again for a further checkpoint; that must not recollect from the others. Only a
+    shard that is there gets an ancient input: when training runs, Snakemake passes over the jobs
+    behind an ancient one, even those whose output is missing.
+    """
+    path = f"{results(wildcards)}/checkpoints/epoch{wildcards.epoch}.safetensors"
+    shard = rules.collect.output.shard.format(**wildcards)
+    kept = planning.is_kept(Path(path), Path(shard), training_digest(wildcards))
+    return ancient(path) if kept else path
+
+
 def settings(wildcards):
     """The record of the trials that a file holds."""
     return asdict(

@@ -5,12 +5,6 @@ localrules:
     statistics_table,
 
 
-def largest_batch_shards(wildcards):
-    """Shards of the largest batch size, which every other one is compared with."""
-    largest = experiment.protocols[wildcards.protocol].batch_sizes[-1]
-    return shards(wildcards, wildcards.protocol, wildcards.epoch, largest)
-
-
 rule statistics:
     input:
         shards=lambda wildcards: shards(
