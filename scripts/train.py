@@ -15,7 +15,7 @@ with job(snakemake.log[0]):
         Path(snakemake.params.data),
         dict(zip(snakemake.params.epochs, map(Path, snakemake.output.checkpoints), strict=True)),
         Path(snakemake.output.table),
-        hidden=tuple(snakemake.params.hidden),
+        model=snakemake.params.model,
         settings=Training(**snakemake.params.training),
         seed=snakemake.params.seed,
         device=snakemake.config["device"],

@@ -155,9 +155,9 @@ def _provenance(selection: Selection) -> str:
     own = ("protocol", "epoch", "batch_size", "kind", "format_version", "settings")
     facts = {name: value for name, value in selection.attributes.items() if name not in own}
     if selection.settings.training is not None:  # as in files from format version 2 on
-        facts["hidden"] = " x ".join(map(str, selection.settings.hidden or ()))
-        training = asdict(selection.settings.training)
-        facts["training"] = ", ".join(f"{name} {value}" for name, value in training.items())
+        model, training = selection.settings.model or {}, vars(selection.settings.training)
+        for part, values in (("model", model), ("training", training)):
+            facts[part] = ", ".join(f"{name} {value}" for name, value in values.items())
     width = max(map(len, facts))
     lines = (f"  {name:{width}}  {value}" for name, value in facts.items())
     return "\n".join(["", f"{selection.protocol}, epoch {selection.epoch}", *lines])

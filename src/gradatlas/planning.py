@@ -156,7 +156,7 @@ def training_digest(experiment: Experiment, seed: int, code: str) -> str:
     facts = {
         "seed": seed,
         "data": experiment.dataset,
-        "hidden": experiment.hidden,
+        "model": dict(experiment.model),
         **vars(experiment.training),
         "code": code,
     }

@@ -1,13 +1,14 @@
 """The experiment, and the paths that several rules share."""
 
-from dataclasses import asdict
 from functools import cache
 
 from gradatlas import planning
 from gradatlas.core.configuration import check_file, read_experiment
 from gradatlas.core.errors import InputError
 from gradatlas.core.runtime import resolve_device
+from gradatlas.core.settings import to_mapping
 from gradatlas.data.idx import folder
+from gradatlas.models.perceptron import check_parameter
 from snakemake.exceptions import WorkflowError
 
 SCHEMA = Path(workflow.source_path("../schemas/config.schema.yaml"))
@@ -17,6 +18,7 @@ try:
     for path in workflow.configfiles:
         check_file(Path(path))
     experiment = read_experiment(config, SCHEMA)
+    check_parameter(experiment.model, experiment.parameter)
     # GPUs that a job of training or collection asks for.
     GPUS = int(
         experiment.device == "cuda" or resolve_device(experiment.device) == "cuda"
@@ -112,7 +114,7 @@ def starting_checkpoint(wildcards):
 
 def settings(wildcards):
     """The record of the trials that a file holds."""
-    return asdict(
+    return to_mapping(
         experiment.trial_settings(
             wildcards.get("protocol", MAIN_PROTOCOL.name),
             int(wildcards.get("epoch", 0)),

@@ -38,8 +38,8 @@ rule train:
         code=code("train"),
         seed=training_seed,
         data=DATA,
-        hidden=experiment.hidden,
-        training=asdict(experiment.training),
+        model=experiment.model,
+        training=vars(experiment.training),
         epochs=experiment.checkpoints,
         digest=training_digest,
     script:

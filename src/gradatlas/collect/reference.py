@@ -1,66 +1,154 @@
-"""What a trial is: the reference engine, plain autograd, one trial at a time.
+"""What a trial is: the definition, line by line, for any problem and any update.
 
-This module is the definition. It is slow on purpose: every other engine is tested against it.
+It is slow on purpose. In float64 it is what every engine is tested against.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.functional import cross_entropy
+from torch.func import grad_and_value
+from torch.utils import _pytree as pytree
 
-from gradatlas.collect.trial import Measurement, TrialGradients
+from gradatlas.collect.trial import Engine, ParameterGradients, TrialGradients, together
+from gradatlas.core.errors import InputError
 from gradatlas.core.settings import batches
-from gradatlas.models.perceptron import logits
+from gradatlas.core.updates import Update
+from gradatlas.models.problem import Problem, Tree
 
 
 def run_trial(
-    measurement: Measurement, inputs: NDArray[np.floating], labels: NDArray[np.integer]
+    problem: Problem,
+    update: Update,
+    kept: Sequence[str],
+    batch_size: int,
+    inputs: Tree,
+    targets: Tree,
 ) -> TrialGradients:
     """Run one trial from the checkpoint, minibatch by minibatch.
 
+        S = sum over minibatches t of g_t,   g_t = sum over samples i of t of d loss_i(w_t) / d W
+
     Args:
-        measurement: Checkpoint, protocol and batch size.
-        inputs: The trial's samples in processing order, shape (sample, input).
-        labels: Their classes, shape (sample,).
+        problem: Checkpoint, network and loss; the arithmetic is in its parameters' dtype.
+        update: What the weights do between minibatches.
+        kept: Names of the parameters W.
+        batch_size: Samples of a minibatch; the last one is the remainder.
+        inputs: The trial's samples in processing order, first axis the sample.
+        targets: Their targets.
 
     Returns:
-        The gradients of this one trial (T = 1), in the dtype of the checkpoint.
+        The gradients of this one trial, T = 1.
+
+    Example:
+        A loss of (w - x)^2 / 2 has the gradient w - x, and w moves to the mean of a minibatch:
+
+        >>> class Mean:
+        ...     params = {"w": torch.zeros((), dtype=torch.float64)}
+        ...     def predict(self, params, inputs): return params["w"] - inputs
+        ...     def loss(self, outputs, targets): return outputs**2 / 2
+        >>> from gradatlas.core.updates import SGD, Frozen
+        >>> x = torch.tensor([1.0, 3.0, 8.0])
+        >>> for update in (Frozen(), SGD(learning_rate=1.0)):
+        ...     trial = run_trial(Mean(), update, ["w"], 1, x, x)
+        ...     print(trial.parameters["w"].gradient, trial.parameters["w"].path_length)
+        [-12.] [12.]
+        [-8.] [8.]
     """
-    weights = _leaves(measurement.weights)
-    sample_inputs = torch.tensor(inputs, dtype=weights[measurement.parameter].dtype)
-    sample_labels = torch.tensor(labels, dtype=torch.int64)
-    total = torch.zeros_like(weights[measurement.parameter])
-    norms, losses = [], []
-    for batch in batches(len(labels), measurement.batch_size):
+    params: Mapping[str, Tensor] = {n: torch.as_tensor(v) for n, v in problem.params.items()}
+    inputs, targets = (_like(next(iter(params.values())), tree) for tree in (inputs, targets))
+    state = update.init(params)
+    sums = {name: torch.zeros_like(params[name]) for name in kept}
+    norms: dict[str, list[float]] = {name: [] for name in kept}
+    losses: list[float] = []  # mean loss of each minibatch
+    for batch in batches(_count(targets), batch_size):
         size = batch.stop - batch.start
-        loss = cross_entropy(
-            logits(weights, sample_inputs[batch]), sample_labels[batch], reduction="sum"
+        gradient, loss = _differentiate(
+            problem, params, _take(inputs, batch), _take(targets, batch)
         )
-        gradients = dict(zip(weights, torch.autograd.grad(loss, [*weights.values()]), strict=True))
-        total += gradients[measurement.parameter]
-        norms.append(gradients[measurement.parameter].norm().item())
-        losses.append(loss.item() / size)
-        if measurement.update.moves:
-            _step(weights, gradients, measurement.update.learning_rate / size)
+        for name in kept:
+            sums[name] += gradient[name]
+            norms[name].append(gradient[name].norm().item())
+        losses.append(loss / size)
+        mean_gradient = {name: value / size for name, value in gradient.items()}
+        params, state = update.step(params, mean_gradient, state)
     return TrialGradients(
-        gradient=total.numpy()[None],
-        path_length=np.array([np.sum(norms)]),
-        sum_of_squares=np.array([np.sum(np.square(norms))]),
+        {name: _one_trial(sums[name], norms[name]) for name in kept},
         first_loss=np.array([losses[0]]),
         last_loss=np.array([losses[-1]]),
     )
 
 
-def _leaves(weights: Mapping[str, NDArray[np.floating]]) -> dict[str, Tensor]:
-    """Copies of the checkpoint's weights that autograd differentiates by."""
-    return {name: torch.tensor(value).requires_grad_() for name, value in weights.items()}
+def prepare(
+    problem: Problem,
+    update: Update,
+    kept: Sequence[str],
+    batch_size: int,
+    inputs: Tree,
+    targets: Tree,
+    device: str = "cpu",
+) -> Engine:
+    """See ``gradatlas.collect.prepare``; any problem and update, one trial after another, ``cpu``.
+
+    Raises:
+        InputError: Another device is asked for.
+    """
+    if device != "cpu":
+        raise InputError(
+            f"device is {device}, expected cpu: only the multilayer perceptron with update sgd "
+            "or none runs elsewhere"
+        )
+
+    def run(sample_index: NDArray[np.unsignedinteger[Any]]) -> TrialGradients:
+        order = sample_index.astype(np.int64)  # torch indexes with signed integers alone
+        return together(
+            [
+                run_trial(
+                    problem, update, kept, batch_size, _take(inputs, index), _take(targets, index)
+                )
+                for index in order
+            ]
+        )
+
+    return run
 
 
-@torch.no_grad()
-def _step(weights: Mapping[str, Tensor], gradients: Mapping[str, Tensor], step: float) -> None:
-    """Plain SGD: no momentum, no weight decay."""
-    for name, weight in weights.items():
-        weight -= step * gradients[name]
+def _differentiate(
+    problem: Problem, params: Mapping[str, Tensor], inputs: Tree, targets: Tree
+) -> tuple[dict[str, Tensor], float]:
+    """Gradient of a minibatch's summed loss by every parameter, and that loss."""
+
+    def summed_loss(weights: Mapping[str, Tensor]) -> Tensor:
+        return problem.loss(problem.predict(weights, inputs), targets).sum()
+
+    gradient, loss = grad_and_value(summed_loss)(dict(params))
+    return gradient, loss.item()
+
+
+def _one_trial(total: Tensor, norms: Sequence[float]) -> ParameterGradients:
+    return ParameterGradients(
+        gradient=total.numpy()[None],
+        path_length=np.array([np.sum(norms)]),
+        sum_of_squares=np.array([np.sum(np.square(norms))]),
+    )
+
+
+def _like(params: Tensor, tree: Tree) -> Tree:
+    """Arrays as tensors, floats in the dtype of the parameters; class indices stay integers."""
+
+    def convert(values: Any) -> Tensor:  # noqa: ANN401 - array or tensor
+        tensor = torch.as_tensor(values)
+        return tensor.to(params.dtype) if tensor.is_floating_point() else tensor
+
+    return pytree.tree_map(convert, tree)
+
+
+def _count(tree: Tree) -> int:
+    return len(pytree.tree_leaves(tree)[0])
+
+
+def _take(tree: Tree, batch: slice | NDArray[np.int64]) -> Tree:
+    return pytree.tree_map(lambda values: values[batch], tree)

@@ -8,15 +8,14 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from gradatlas.archive.write import create_shard
-from gradatlas.collect.engines import mlp_cpu
-from gradatlas.collect.trial import Engine, Measurement
+from gradatlas.collect.prepare import prepare
 from gradatlas.core.configuration import check_samples
 from gradatlas.core.provenance import Provenance, code_commit, library_versions
 from gradatlas.core.random import trial_samples
 from gradatlas.core.runtime import resolve_device
 from gradatlas.core.settings import TrialRange, TrialSettings, batches
 from gradatlas.data.idx import load_train
-from gradatlas.models.perceptron import architecture_of
+from gradatlas.models.perceptron import Perceptron, architecture_of
 from gradatlas.train.checkpoint import load_checkpoint
 
 BLOCK_BYTES = {"cpu": 2**20, "cuda": 2**29}  # of gradients between two writes
@@ -48,15 +47,20 @@ def collect(
     device = resolve_device(device)
     split = load_train(data)
     settings = replace(settings, training_samples=len(split.labels))
-    start = load_checkpoint(checkpoint, architecture_of(split, settings.hidden or ()))
+    start = load_checkpoint(checkpoint, architecture_of(settings.model or {}, split).parameters)
     check_samples(
         settings.protocol, settings.samples_per_trial, settings.dataset, len(split.labels)
     )
     provenance = Provenance(start.sha256, device, code_commit(), library_versions())
-    measurement = Measurement(
-        start.weights, settings.update, settings.batch_size, settings.parameter
+    run = prepare(
+        Perceptron(start.weights),
+        settings.update,
+        [settings.parameter],
+        settings.batch_size,
+        split.inputs,
+        split.labels,
+        device=device,
     )
-    run = prepare(measurement, split.inputs, split.labels, device)
     tensor = start.weights[settings.parameter]
     name = f"{settings.protocol}, epoch {settings.epoch}, batch size {settings.batch_size}"
     with (
@@ -66,33 +70,14 @@ def collect(
         at_a_time = max(1, BLOCK_BYTES[device] // tensor.nbytes)
         for block in batches(len(trials), at_a_time):
             index = sample_indices(settings, trials.first + block.start, trials.first + block.stop)
-            shard.append(**vars(run(index)), sample_index=index)
+            trials_run = run(index)
+            shard.append(
+                **vars(trials_run.parameters[settings.parameter]),
+                first_loss=trials_run.first_loss,
+                last_loss=trials_run.last_loss,
+                sample_index=index,
+            )
             progress.update(len(index))
-
-
-def prepare(
-    measurement: Measurement,
-    inputs: NDArray[np.floating],
-    labels: NDArray[np.integer],
-    device: str,
-) -> Engine:
-    """Do once what all trials of a batch size share.
-
-    Args:
-        measurement: Checkpoint, protocol and batch size.
-        inputs: Training set in the dtype of the checkpoint, shape (sample, input).
-        labels: Its classes, shape (sample,).
-        device: ``cpu`` or ``cuda``.
-
-    Returns:
-        A function from the sample indices of T trials, shape (T, sample), to their gradients.
-    """
-    hidden_layers = len(measurement.weights) // 2 - 1
-    if device == "cpu" and hidden_layers == 1:
-        return mlp_cpu.prepare(measurement, inputs, labels)
-    from gradatlas.collect.engines import mlp_batched  # torch: two seconds the CPU need not wait
-
-    return mlp_batched.prepare(measurement, inputs, labels, device)
 
 
 def sample_indices(settings: TrialSettings, start: int, stop: int) -> NDArray[np.uint32]:

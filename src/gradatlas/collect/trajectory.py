@@ -6,18 +6,22 @@ engine that collects the gradients also tells the path by which their sum came a
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from gradatlas.collect.shard import prepare, sample_indices
-from gradatlas.collect.trial import Measurement, Weights
+from gradatlas.collect.prepare import prepare
+from gradatlas.collect.shard import sample_indices
 from gradatlas.core.files import replace_file
+from gradatlas.core.runtime import single_threaded
 from gradatlas.core.settings import TrialSettings
+from gradatlas.core.updates import Update
 from gradatlas.data.idx import Split, load_train
-from gradatlas.models.perceptron import architecture_of
+from gradatlas.models.perceptron import Perceptron, architecture_of
+from gradatlas.models.problem import Problem
 from gradatlas.train.checkpoint import load_checkpoint
 
 Array = NDArray[np.float64]
@@ -36,6 +40,7 @@ class GrowingSum:
     sums: Array  # the sums, nats, float64, shape (P, weight)
 
 
+@single_threaded()
 def trace_steps(
     target: Path,
     settings: TrialSettings,
@@ -63,31 +68,44 @@ def trace_steps(
     settings = replace(settings, training_samples=len(split.labels))
     order = sample_indices(settings, TRIAL, TRIAL + 1)[0]
     trial = Split(split.inputs[order], split.labels[order])
+    shapes = architecture_of(settings.model or {}, split).parameters
     tables = []
     for epoch, path in checkpoints.items():
-        weights = load_checkpoint(path, architecture_of(split, settings.hidden or ())).weights
+        follow = partial(
+            grow,
+            Perceptron(load_checkpoint(path, shapes).weights),
+            settings.update,
+            settings.parameter,
+        )
         first_two = Split(trial.inputs[:2], trial.labels[:2])
-        pair = [grow(_measurement(settings, weights, size), first_two) for size in (1, 2)]
-        sizes = _spread_out(batch_sizes)
-        whole = [grow(_measurement(settings, weights, size), trial) for size in sizes]
+        pair = [follow(size, first_two) for size in (1, 2)]
+        whole = [follow(size, trial) for size in _spread_out(batch_sizes)]
         tables += [_table(epoch, "two samples", pair), _table(epoch, "trial", whole)]
     replace_file(target, pd.concat(tables).to_csv(index=False).encode())
 
 
-def grow(measurement: Measurement, trial: Split) -> GrowingSum:
+def grow(
+    problem: Problem, update: Update, parameter: str, batch_size: int, trial: Split
+) -> GrowingSum:
     """Sum of the gradients over the first samples of a trial, at up to 33 points.
 
     Args:
-        measurement: Checkpoint, protocol and batch size.
+        problem: Network, loss and the weights that the trial starts from.
+        update: What the weights do between minibatches.
+        parameter: Name of the parameter whose gradients are summed.
+        batch_size: Samples of a minibatch.
         trial: The trial's samples in processing order.
     """
-    count, size = len(trial.labels), measurement.batch_size
-    ends = np.linspace(0, count, min(PATH_POINTS, -(-count // size)) + 1)
-    samples = np.minimum(np.ceil(ends / size).astype(np.int64) * size, count)
-    run = prepare(measurement, trial.inputs, trial.labels, "cpu")
+    count = len(trial.labels)
+    ends = np.linspace(0, count, min(PATH_POINTS, -(-count // batch_size)) + 1)
+    samples = np.minimum(np.ceil(ends / batch_size).astype(np.int64) * batch_size, count)
+    run = prepare(problem, update, [parameter], batch_size, trial.inputs, trial.labels)
     order = np.arange(count, dtype=np.uint32)
-    sums = [run(order[None, :end]).gradient.ravel() for end in samples[1:]]
-    return GrowingSum(size, samples, np.stack([np.zeros_like(sums[0]), *sums]).astype(np.float64))
+    parts = [run(order[None, :end]).parameters[parameter] for end in samples[1:]]
+    sums = [part.gradient.ravel() for part in parts]
+    return GrowingSum(
+        batch_size, samples, np.stack([np.zeros_like(sums[0]), *sums]).astype(np.float64)
+    )
 
 
 def plane(sums: Sequence[GrowingSum]) -> Array:
@@ -103,10 +121,6 @@ def plane(sums: Sequence[GrowingSum]) -> Array:
     beside = points - np.outer(points @ first, first)
     second = np.linalg.svd(beside, full_matrices=False)[2][0]
     return np.stack([first, second if (beside @ second).sum() >= 0 else -second])
-
-
-def _measurement(settings: TrialSettings, weights: Weights, batch_size: int) -> Measurement:
-    return Measurement(weights, settings.update, batch_size, settings.parameter)
 
 
 def _spread_out(batch_sizes: Sequence[int]) -> list[int]:

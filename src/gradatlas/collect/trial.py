@@ -1,41 +1,27 @@
-"""The concepts every engine shares: how a trial is measured, what it yields, and sums of gradients.
+"""What a trial yields: the concepts that every engine shares."""
 
-The gradient of a layer's weight is a sum of outer products over samples, g = P'Q, of the error at
-its output (P) and the layer's input (Q); that of its bias is the sum of P. What is said of such
-factors uses only operations that NumPy arrays and torch tensors share.
-"""
-
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gradatlas.core.settings import Update
-
-Weights = Mapping[str, NDArray[Any]]
-
 
 @dataclass(frozen=True)
-class Measurement:
-    """What all trials of one batch size have in common."""
+class ParameterGradients:
+    """Gradients of one parameter in T trials; g_t is that of minibatch t's summed loss."""
 
-    # the checkpoint, by parameter name (``hidden1.weight``, ..., ``last.bias``); their dtype,
-    # float32 or float64, is that of the arithmetic
-    weights: Weights
-    update: Update  # what the weights do between minibatches
-    batch_size: int  # samples per minibatch; the last one of a trial is the remainder
-    parameter: str  # name of the weight or bias whose gradient is kept
+    gradient: NDArray[Any]  # S, the sum of all g_t, float, shape (T, *parameter)
+    path_length: NDArray[np.float64]  # sum of the norms of g_t, float64, shape (T,)
+    sum_of_squares: NDArray[np.float64]  # sum of the squared norms of g_t, float64, shape (T,)
 
 
 @dataclass(frozen=True)
 class TrialGradients:
-    """Gradients of T consecutive trials; g_t is the gradient of minibatch t's summed loss."""
+    """What T consecutive trials yield."""
 
-    gradient: NDArray[Any]  # sum of all g_t, float, shape (T, *parameter)
-    path_length: NDArray[np.float64]  # sum of the norms of g_t, float64, shape (T,)
-    sum_of_squares: NDArray[np.float64]  # sum of the squared norms of g_t, float64, shape (T,)
+    parameters: dict[str, ParameterGradients]  # of each parameter that is kept, by name
     # mean loss of the first minibatch before any step, nats, float64, shape (T,)
     first_loss: NDArray[np.float64]
     # mean loss of the last minibatch before its step, nats, float64, shape (T,)
@@ -46,56 +32,16 @@ class TrialGradients:
 Engine = Callable[[NDArray[np.unsignedinteger[Any]]], TrialGradients]
 
 
-@dataclass(frozen=True)
-class Factors:
-    """Per-sample factors of one parameter's gradient."""
-
-    errors: Any  # P, shape (..., sample, output)
-    inputs: Any | None  # Q, shape (..., sample, input), or None for a bias
-
-
-def total(factors: Factors) -> Any:  # noqa: ANN401 - NumPy array or torch tensor, as given
-    """Gradient summed over all samples, shape (..., output, input), or (..., output)."""
-    if factors.inputs is None:
-        return factors.errors.sum(-2)
-    return factors.errors.swapaxes(-1, -2) @ factors.inputs
+def together(parts: list[TrialGradients]) -> TrialGradients:
+    """One after another, the trials of several calls."""
+    names = parts[0].parameters
+    return TrialGradients(
+        {name: _joined([part.parameters[name] for part in parts]) for name in names},
+        first_loss=np.concatenate([part.first_loss for part in parts]),
+        last_loss=np.concatenate([part.last_loss for part in parts]),
+    )
 
 
-def squared_norms(factors: Factors, batch_size: int) -> list[Any]:
-    """Squared norm of each minibatch's gradient.
-
-    Returns:
-        One array of shape (..., whole minibatches) and, where the batch size does not divide the
-        number of samples, one of shape (..., 1) for the remainder.
-    """
-    samples = factors.errors.shape[-2]
-    whole = samples - samples % batch_size
-    parts = [(slice(0, whole), batch_size), (slice(whole, samples), samples - whole)]
-    return [_squares(_split(factors, part, size)) for part, size in parts if size]
-
-
-def _split(factors: Factors, part: slice, size: int) -> Factors:
-    """Samples of a part in minibatches, shape (..., batch, sample, output or input)."""
-
-    def split(values: Any) -> Any:  # noqa: ANN401
-        chosen = values[..., part, :]
-        shape = (*chosen.shape[:-2], chosen.shape[-2] // size, size, chosen.shape[-1])
-        return chosen.reshape(shape)
-
-    inputs = None if factors.inputs is None else split(factors.inputs)
-    return Factors(split(factors.errors), inputs)
-
-
-def _squares(batch: Factors) -> Any:  # noqa: ANN401
-    """Squared Frobenius norm of P'Q, through whichever product is smaller.
-
-    |P'Q|^2 = sum of (PP') * (QQ'): two sample x sample products instead of an output x input one.
-    """
-    if batch.inputs is None:
-        return (total(batch) ** 2).sum(-1)
-    P, Q = batch.errors, batch.inputs
-    size, output, input_ = P.shape[-2], P.shape[-1], Q.shape[-1]
-    if size * (output + input_) < output * input_:
-        gram = (P @ P.swapaxes(-1, -2)) * (Q @ Q.swapaxes(-1, -2))
-        return abs(gram.sum(-1).sum(-1))  # rounding can take a vanishing norm below zero
-    return (total(batch) ** 2).sum(-1).sum(-1)
+def _joined(parts: list[ParameterGradients]) -> ParameterGradients:
+    columns = zip(*(vars(part).values() for part in parts), strict=True)
+    return ParameterGradients(*map(np.concatenate, columns))

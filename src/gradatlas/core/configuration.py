@@ -13,10 +13,14 @@ from jsonschema.exceptions import best_match
 from jsonschema.validators import extend
 
 from gradatlas.core.errors import InputError
-from gradatlas.core.settings import Training, TrialSettings, Update
+from gradatlas.core.settings import Training, TrialSettings
+from gradatlas.core.updates import ALL_SETTINGS, Update, update_from
 
 LARGEST_INTEGER = 2**32 - 1  # of the seed, and of the sample indices as they are stored
 LONGEST_VALUE = 200  # characters of a value that an error message shows
+# Keys of a protocol beside the settings of its update, and those of gradients that no protocol has.
+_PROTOCOL = {"update", "samples_per_trial", "trials", "sample_sets", "batch_sizes"}
+_GRADIENTS = {"parameter", "trials_per_job", "protocols"}
 MOST_SHARDS = 100_000  # of one batch size; Snakemake plans no workflow of more jobs
 
 
@@ -45,7 +49,7 @@ class Experiment:
     device: Literal["auto", "cpu", "cuda"]  # ``auto``, ``cpu`` or ``cuda``
     dataset: str  # name of the data set
     data_root: str  # folder above that of its files
-    hidden: tuple[int, ...]  # units of each hidden layer
+    model: Mapping[str, Any]  # the network, as the configuration describes it
     training: Training  # settings that all training runs share
     # epochs after which the weights are kept, ascending; 0 is the untrained network
     checkpoints: tuple[int, ...]
@@ -70,7 +74,7 @@ class Experiment:
             training_seed=training_seed,
             dataset=self.dataset,
             training_samples=0,
-            hidden=self.hidden,
+            model=self.model,
             training=self.training,
         )
 
@@ -103,7 +107,7 @@ def _build(config: Mapping[str, Any]) -> Experiment:
         device=config["device"],
         dataset=config["data"]["name"],
         data_root=config["data"]["root"],
-        hidden=tuple(config["model"]["hidden"]),
+        model=config["model"],
         training=Training(
             **{key: value for key, value in config["training"].items() if key != "checkpoints"}
         ),
@@ -118,17 +122,19 @@ def _build(config: Mapping[str, Any]) -> Experiment:
 
 
 def _protocol(name: str, settings: Mapping[str, Any]) -> Protocol:
-    key = f"gradients.protocols.{name}.learning_rate"
-    moves = settings["update"] == "sgd"
-    if moves and "learning_rate" not in settings:
-        raise InputError(f"{key} is missing; update sgd needs a step size, such as 0.01")
-    if not moves and "learning_rate" in settings:
-        raise InputError(
-            f"{key} is {settings['learning_rate']}, but update none takes no step; remove the key"
-        )
+    """A protocol from its own keys, those of ``gradients``, and the settings of its update."""
+    place = f"gradients.protocols.{name}"
+    of_update = {key: settings[key] for key in settings if key not in _PROTOCOL | _GRADIENTS}
+    for key in sorted(of_update.keys() - ALL_SETTINGS):
+        expected = ", ".join(sorted(_PROTOCOL | ALL_SETTINGS))
+        raise InputError(f"{place}.{key} is not a known key, expected one of: {expected}")
+    try:
+        update = update_from({"name": settings["update"], **of_update})
+    except InputError as error:
+        raise InputError(f"{place}.{error}") from error
     return Protocol(
         name=name,
-        update=Update(settings["update"], float(settings.get("learning_rate", 0.0))),
+        update=update,
         samples_per_trial=settings["samples_per_trial"],
         trials=settings["trials"],
         sample_sets=settings.get("sample_sets"),
@@ -214,13 +220,6 @@ def _check_relations(experiment: Experiment) -> None:
     if any(later <= earlier for earlier, later in pairwise(checkpoints)):
         raise InputError(
             f"training.checkpoints is {list(checkpoints)}, expected epochs in ascending order"
-        )
-    layer = experiment.parameter.partition(".")[0]
-    layers = [*(f"hidden{n + 1}" for n in range(len(experiment.hidden))), "last"]
-    if layer not in layers:
-        raise InputError(
-            f"gradients.parameter is {experiment.parameter!r}, expected a weight or bias of one "
-            f"of the model's layers: {', '.join(layers)}"
         )
     for protocol in experiment.protocols.values():
         _check_protocol(protocol, experiment.trials_per_job)

@@ -1,8 +1,13 @@
-"""Where the arithmetic runs: the device, and loops that numba compiles."""
+"""Where the arithmetic runs: the device, its threads, and loops that numba compiles."""
 
 import ctypes
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any, TypeVar
+
+from threadpoolctl import ThreadpoolController
 
 from gradatlas.core.errors import InputError
 
@@ -30,6 +35,37 @@ def compiled(**options: Any) -> Callable[[Function], Function]:  # noqa: ANN401 
         return result
 
     return decorate
+
+
+@contextmanager
+def single_threaded() -> Iterator[None]:
+    """Keep BLAS, OpenMP and torch to one thread, inside ``with`` or as a decorator.
+
+    A sum over several threads is taken in another order, so its last digits depend on the number of
+    cores; and threads of several jobs, or of two libraries at once, wait for each other. Jobs are
+    what runs side by side. Libraries are limited that are loaded when this is entered.
+
+    Example:
+        >>> import numpy as np
+        >>> with single_threaded():
+        ...     product = np.ones((400, 400)) @ np.ones((400, 400))
+    """
+    torch = sys.modules.get("torch")
+    threads = torch.get_num_threads() if torch else 0
+    with _thread_pools(len(sys.modules)).limit(limits=1):
+        if torch:  # its own copy of MKL is out of threadpoolctl's sight
+            torch.set_num_threads(1)
+        try:
+            yield
+        finally:
+            if torch:
+                torch.set_num_threads(threads)
+
+
+@lru_cache(maxsize=1)
+def _thread_pools(modules: int) -> ThreadpoolController:
+    """The libraries' pools, looked for again, in 3 ms, once further modules are loaded."""
+    return ThreadpoolController()
 
 
 def resolve_device(requested: str) -> str:

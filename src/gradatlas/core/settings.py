@@ -7,24 +7,10 @@ tables; nothing copies its fields one by one.
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 from gradatlas.core.files import mapping_digest
-
-
-@dataclass(frozen=True)
-class Update:
-    """What the weights do between the minibatches of a trial."""
-
-    # ``sgd``, a step w <- w - learning rate x gradient of the minibatch's mean loss, of all layers;
-    # or ``none``, they stay at the checkpoint
-    name: Literal["sgd", "none"]
-    learning_rate: float  # step size of ``sgd``; 0 for ``none``
-
-    @property
-    def moves(self) -> bool:
-        """Whether a minibatch sees other weights than the one before."""
-        return self.name != "none"
+from gradatlas.core.updates import Update, update_from, update_settings
 
 
 @dataclass(frozen=True)
@@ -53,8 +39,8 @@ class TrialSettings:
     training_seed: int  # seed of the training run: initial weights and order of samples
     dataset: str  # name of the data set
     training_samples: int  # samples of its training set, P; 0 until the data have been read
-    # units of each hidden layer; None in files of format version 1, which do not say
-    hidden: tuple[int, ...] | None
+    # the network, as the configuration describes it; None in files of format version 1
+    model: Mapping[str, Any] | None
     training: Training | None  # how the checkpoint was trained; None in files of format version 1
 
     @property
@@ -70,7 +56,7 @@ class TrialSettings:
     @property
     def digest(self) -> str:
         """SHA-256 of ``shared``, by which shards of one experiment and protocol are told."""
-        return mapping_digest(asdict(self.shared))
+        return mapping_digest(to_mapping(self.shared))
 
 
 @dataclass(frozen=True)
@@ -93,11 +79,15 @@ def batches(samples: int, batch_size: int) -> Iterator[slice]:
         yield slice(start, min(start + batch_size, samples))
 
 
+def to_mapping(settings: TrialSettings) -> dict[str, Any]:
+    """The record as nested mappings that JSON can hold."""
+    return {**asdict(settings), "update": update_settings(settings.update)}
+
+
 def from_mapping(mapping: Mapping[str, Any]) -> TrialSettings:
-    """Inverse of ``dataclasses.asdict``, also after JSON, which has no tuples."""
+    """Inverse of ``to_mapping``, also after JSON."""
     nested = {
-        "update": Update(**mapping["update"]),
-        "hidden": None if mapping["hidden"] is None else tuple(mapping["hidden"]),
+        "update": update_from(mapping["update"]),
         "training": None if mapping["training"] is None else Training(**mapping["training"]),
     }
     return TrialSettings(**{**mapping, **nested})
@@ -110,7 +100,7 @@ def to_attributes(settings: TrialSettings) -> dict[str, str | int | float]:
         The whole of it under ``settings``, as JSON, and single fields under their own names for
         people to read; a field that is None has none.
     """
-    nested = asdict(settings)
+    nested = to_mapping(settings)
     whole = json.dumps(nested, sort_keys=True)
     update = nested.pop("update")
     flat = {**nested, "update": update.pop("name"), **update}
@@ -132,9 +122,15 @@ def from_attributes(attributes: Mapping[str, Any]) -> TrialSettings:
     optional = {
         "sample_sets": attributes.get("sample_sets"),
         "training_seed": attributes.get("training_seed", attributes["seed"]),
-        "hidden": None,
+        "model": None,
         "training": None,
-        "update": {"name": attributes["update"], "learning_rate": attributes["learning_rate"]},
+        "update": _first_update(attributes),
     }
     fields = TrialSettings.__dataclass_fields__
     return from_mapping({name: optional.get(name, attributes.get(name)) for name in fields})
+
+
+def _first_update(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """Format version 1 gave every update a learning rate, 0 where the weights stay."""
+    rate = {"learning_rate": attributes["learning_rate"]}
+    return {"name": attributes["update"], **(rate if attributes["update"] == "sgd" else {})}

@@ -1,18 +1,24 @@
-"""The multilayer perceptron: its parameters' names, initial values, and forward pass."""
+"""The multilayer perceptron: its parameters' names, initial values, forward pass and loss.
+
+Torch comes in with the tensors that the functions are given: an engine that does without it can
+know the network too.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gradatlas.core.errors import InputError
 from gradatlas.core.random import Stream, random_bits
 from gradatlas.data.idx import Split
+from gradatlas.models.problem import Parameters
 
 if TYPE_CHECKING:
-    import torch
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -43,9 +49,29 @@ class Architecture:
         return shapes
 
 
-def architecture_of(split: Split, hidden: tuple[int, ...]) -> Architecture:
-    """The perceptron that fits a data set: one input a pixel, one output a class."""
-    return Architecture(split.inputs.shape[1], hidden, int(split.labels.max()) + 1)
+def architecture_of(model: Mapping[str, Any], split: Split) -> Architecture:
+    """The perceptron that fits a data set: one input a pixel, one output a class.
+
+    Args:
+        model: ``hidden``, the units of each hidden layer.
+        split: The training set.
+
+    Example:
+        >>> split = Split(np.zeros((3, 784), np.float32), np.array([0, 9, 4]))
+        >>> architecture_of({"hidden": [1024]}, split).parameters["last.weight"]
+        (10, 1024)
+    """
+    return Architecture(split.inputs.shape[1], tuple(model["hidden"]), int(split.labels.max()) + 1)
+
+
+def check_parameter(model: Mapping[str, Any], parameter: str) -> None:
+    """Raise InputError where the model has no parameter of this name."""
+    shapes = Architecture(1, tuple(model["hidden"]), 1).parameters
+    if parameter not in shapes:
+        raise InputError(
+            f"gradients.parameter is {parameter!r}, expected a parameter of the model, one of: "
+            f"{', '.join(shapes)}"
+        )
 
 
 def initial_parameters(architecture: Architecture, seed: int) -> dict[str, NDArray[np.float32]]:
@@ -62,11 +88,43 @@ def initial_parameters(architecture: Architecture, seed: int) -> dict[str, NDArr
     return parameters
 
 
-def logits(parameters: "Mapping[str, torch.Tensor]", inputs: "torch.Tensor") -> "torch.Tensor":
+def logits(parameters: "Mapping[str, Tensor]", inputs: "Tensor") -> "Tensor":
     """Forward pass, from inputs (batch, input) to unnormalised log-probabilities (batch, class)."""
     *hidden, last = dict.fromkeys(name.partition(".")[0] for name in parameters)
     activations = inputs
     for layer in hidden:
         weight, bias = parameters[f"{layer}.weight"], parameters[f"{layer}.bias"]
+        # The product first, the bias after it: torch's own Linear sums in another order, and the
+        # checkpoints of earlier versions would not come out to the last bit.
         activations = (activations @ weight.T + bias).relu()  # (batch, unit)
     return activations @ parameters[f"{last}.weight"].T + parameters[f"{last}.bias"]
+
+
+def cross_entropy(outputs: "Tensor", targets: "Tensor") -> "Tensor":
+    """Cross entropy of each sample, -log softmax(outputs)[target], nats, shape (batch,)."""
+    from torch.nn.functional import cross_entropy
+
+    return cross_entropy(outputs, targets, reduction="none")
+
+
+@dataclass(frozen=True)
+class Perceptron:
+    """The multilayer perceptron with its cross entropy, as a ``Problem``.
+
+    Engines that know its layers tell it by this type.
+    """
+
+    params: Parameters  # arrays or tensors by parameter name, in forward order
+
+    @property
+    def layers(self) -> list[str]:
+        """Names of the layers in forward order, ``hidden1``, ..., ``last``."""
+        return [*dict.fromkeys(name.partition(".")[0] for name in self.params)]
+
+    def predict(self, params: "Mapping[str, Tensor]", inputs: "Tensor") -> "Tensor":
+        """Unnormalised log-probabilities, shape (batch, class)."""
+        return logits(params, inputs)
+
+    def loss(self, outputs: "Tensor", targets: "Tensor") -> "Tensor":
+        """Cross entropy of each sample, nats, shape (batch,)."""
+        return cross_entropy(outputs, targets)

@@ -4,7 +4,7 @@ import io
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import h5py
@@ -17,7 +17,7 @@ from gradatlas.archive.format import dimension_names, read_attributes
 from gradatlas.archive.read import Selection
 from gradatlas.core.files import replace_file
 from gradatlas.core.provenance import code_commit, library_versions
-from gradatlas.core.settings import TrialSettings, from_attributes, from_mapping
+from gradatlas.core.settings import TrialSettings, from_attributes, from_mapping, to_mapping
 
 Array = NDArray[np.float64]
 Arrays = Mapping[str, Array]
@@ -57,7 +57,11 @@ def key_of(settings: TrialSettings) -> tuple[str, int, int]:
 def write_description(path: Path, description: Description) -> None:
     """Write a row as JSON, whole or not at all; NaN and infinity become null."""
     values = {c: v if math.isfinite(v) else None for c, v in description.values.items()}
-    content = {**asdict(description), "values": values}
+    content = {
+        "settings": to_mapping(description.settings),
+        "values": values,
+        "reasons": description.reasons,
+    }
     replace_file(path, (json.dumps(content, indent=1, allow_nan=False) + "\n").encode())
 
 

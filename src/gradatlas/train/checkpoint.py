@@ -13,7 +13,6 @@ from safetensors.numpy import load, save
 
 from gradatlas.core.errors import InputError
 from gradatlas.core.files import check_digest, file_digest, replace_file
-from gradatlas.models.perceptron import Architecture
 
 FACTS = "gradatlas"  # one entry of metadata: safetensors writes several in an order of its own
 
@@ -55,12 +54,16 @@ def read_facts(path: Path) -> dict[str, Any]:
         return {}
 
 
-def load_checkpoint(path: Path, architecture: Architecture) -> Checkpoint:
+def load_checkpoint(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> Checkpoint:
     """Read a checkpoint, compare it with the digest beside it, if any, and with the model.
+
+    Args:
+        path: The file.
+        shapes: Of the model's parameters, by name, in the order in which they are to be returned.
 
     Raises:
         InputError: The file is missing, is no safetensors file, was altered, belongs to
-            another architecture, or holds values that are not finite.
+            another model, or holds values that are not finite.
     """
     try:
         sha256 = check_digest(path, required=False) or file_digest(path)
@@ -70,19 +73,18 @@ def load_checkpoint(path: Path, architecture: Architecture) -> Checkpoint:
             f"{path} cannot be read as a safetensors checkpoint ({error}); "
             "remove it, and the workflow trains it again"
         ) from error
-    _check_weights(path, weights, architecture)
-    ordered = {name: weights[name] for name in architecture.parameters}
+    _check_weights(path, weights, shapes)
+    ordered = {name: weights[name] for name in shapes}
     return Checkpoint(ordered, read_facts(path), sha256)
 
 
 def _check_weights(
-    path: Path, weights: Mapping[str, NDArray[Any]], architecture: Architecture
+    path: Path, weights: Mapping[str, NDArray[Any]], shapes: Mapping[str, tuple[int, ...]]
 ) -> None:
     found = {name: value.shape for name, value in weights.items()}
-    expected = architecture.parameters
-    if found != expected:
+    if found != shapes:
         raise InputError(
-            f"{path} holds the parameters {found}, expected {expected}; "
+            f"{path} holds the parameters {found}, expected {dict(shapes)}; "
             "it belongs to another model, train one for this configuration"
         )
     for name, value in weights.items():

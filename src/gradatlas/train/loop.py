@@ -6,24 +6,24 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial, reduce
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
 from safetensors.numpy import load
-from torch import Tensor
-from torch.nn.functional import cross_entropy
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from gradatlas.core.errors import InputError
 from gradatlas.core.files import file_digest, replace_file, stored_digest
 from gradatlas.core.provenance import code_commit, library_versions
 from gradatlas.core.random import Stream, permutation
-from gradatlas.core.runtime import resolve_device
+from gradatlas.core.runtime import resolve_device, single_threaded
 from gradatlas.core.settings import Training, batches
 from gradatlas.data.idx import Split, load_test, load_train
-from gradatlas.models.perceptron import architecture_of, initial_parameters, logits
+from gradatlas.models.module import Loss, build
 from gradatlas.train.checkpoint import read_facts, save_checkpoint
 
 PIECE = 256  # samples of a training batch that one thread differentiates
@@ -46,7 +46,8 @@ class Epoch:
 def train(
     train_split: Split,
     test_split: Split,
-    hidden: tuple[int, ...],
+    module: nn.Module,
+    loss: Loss,
     settings: Training,
     epochs: int,
     *,
@@ -62,35 +63,46 @@ def train(
     Args:
         train_split: Training set; each epoch goes through all of it in a new order.
         test_split: Test set, for evaluation alone.
-        hidden: Units of each hidden layer.
+        module: The untrained network; it is trained where it is.
+        loss: From its outputs and the labels to one value a sample.
         settings: Batch size, learning rate and momentum.
         epochs: Number of the last epoch.
-        seed: Determines initial weights and the order of samples.
+        seed: Determines the order of samples.
         device: A torch device, ``cpu`` or ``cuda``.
         threads: Pieces computed at the same time.
 
     Yields:
         Epochs 0, 1, ..., epochs.
     """
-    torch.set_num_threads(1)
-    weights = {
-        name: torch.tensor(value, device=device, requires_grad=True)
-        for name, value in initial_parameters(architecture_of(train_split, hidden), seed).items()
-    }
+    network = _Network(module.to(device), loss)
     optimizer = torch.optim.SGD(
-        weights.values(), lr=settings.learning_rate, momentum=settings.momentum
+        network.trained, lr=settings.learning_rate, momentum=settings.momentum
     )
     train_data, test_data = _to_device(train_split, device), _to_device(test_split, device)
     with ThreadPoolExecutor(threads) as pool:
         for number in tqdm(range(epochs + 1), desc="training", unit="epoch"):
-            if number > 0:
-                order = permutation(seed, Stream.TRAINING_ORDER, number, len(train_split.labels))
-                _run_epoch(weights, optimizer, train_data, order, settings.batch_size, pool)
-            row: dict[str, float] = {"epoch": number}
-            for split, data in (("train", train_data), ("test", test_data)):
-                row[f"{split}_loss"], row[f"{split}_accuracy"] = _evaluate(weights, data, pool)
-            kept = {name: value.detach().cpu().numpy().copy() for name, value in weights.items()}
-            yield Epoch(number, kept, row)
+            with single_threaded():  # not around the yield: what the caller does is his own
+                if number > 0:
+                    order = permutation(seed, Stream.TRAINING_ORDER, number, len(train_data.labels))
+                    _run_epoch(network, optimizer, train_data, order, settings.batch_size, pool)
+                row: dict[str, float] = {"epoch": number}
+                for split, data in (("train", train_data), ("test", test_data)):
+                    scores = _evaluate(network, data, pool)
+                    row[f"{split}_loss"], row[f"{split}_accuracy"] = scores
+            yield Epoch(number, _copied(module), row)
+
+
+@dataclass(frozen=True)
+class _Network:
+    """What is trained."""
+
+    module: nn.Module
+    loss: Loss
+
+    @property
+    def trained(self) -> list[nn.Parameter]:
+        """The parameters that training moves."""
+        return [value for value in self.module.parameters() if value.requires_grad]
 
 
 @dataclass(frozen=True)
@@ -107,44 +119,48 @@ def _to_device(split: Split, device: str) -> _Data:
     )
 
 
+def _copied(module: nn.Module) -> dict[str, NDArray[np.float32]]:
+    """Every parameter and buffer by name, as it is now."""
+    return {name: value.cpu().numpy().copy() for name, value in module.state_dict().items()}
+
+
 def _run_epoch(
-    weights: dict[str, Tensor],
+    network: _Network,
     optimizer: torch.optim.SGD,
     data: _Data,
     order: NDArray[np.intp],
     batch_size: int,
     pool: ThreadPoolExecutor,
 ) -> None:
+    network.module.train()
     shuffled = torch.tensor(order, device=data.inputs.device)
     for batch in torch.split(shuffled, batch_size):
-        gradients = pool.map(partial(_gradients, weights, data), torch.split(batch, PIECE))
-        for weight, *parts in zip(weights.values(), *gradients, strict=True):
+        gradients = pool.map(partial(_gradients, network, data), torch.split(batch, PIECE))
+        for weight, *parts in zip(network.trained, *gradients, strict=True):
             weight.grad = reduce(Tensor.add_, parts).div_(len(batch))
         optimizer.step()
 
 
-def _gradients(weights: dict[str, Tensor], data: _Data, piece: Tensor) -> tuple[Tensor, ...]:
+def _gradients(network: _Network, data: _Data, piece: Tensor) -> tuple[Tensor, ...]:
     """Gradient of the summed loss over some samples by each parameter."""
-    outputs = logits(weights, data.inputs[piece])
-    loss = cross_entropy(outputs, data.labels[piece], reduction="sum")
-    return torch.autograd.grad(loss, [*weights.values()])
+    losses = network.loss(network.module(data.inputs[piece]), data.labels[piece])  # (sample,)
+    return torch.autograd.grad(losses.sum(), network.trained)
 
 
-def _evaluate(
-    weights: dict[str, Tensor], data: _Data, pool: ThreadPoolExecutor
-) -> tuple[float, float]:
+def _evaluate(network: _Network, data: _Data, pool: ThreadPoolExecutor) -> tuple[float, float]:
     """Mean loss and share of right answers over a whole split."""
+    network.module.eval()
     pieces = batches(len(data.labels), EVALUATION_PIECE)
-    loss, correct = np.sum([*pool.map(partial(_score, weights, data), pieces)], axis=0)
+    loss, correct = np.sum([*pool.map(partial(_score, network, data), pieces)], axis=0)
     return float(loss) / len(data.labels), float(correct) / len(data.labels)
 
 
 @torch.no_grad()
-def _score(weights: dict[str, Tensor], data: _Data, piece: slice) -> tuple[float, float]:
+def _score(network: _Network, data: _Data, piece: slice) -> tuple[float, float]:
     """Summed loss and number of right answers over some samples."""
-    outputs = logits(weights, data.inputs[piece])
-    loss = cross_entropy(outputs, data.labels[piece], reduction="sum").item()
-    return loss, (outputs.argmax(dim=1) == data.labels[piece]).sum().item()
+    outputs, labels = network.module(data.inputs[piece]), data.labels[piece]
+    loss = network.loss(outputs, labels).double().sum().item()  # no order of sums to depend on
+    return loss, (outputs.argmax(dim=1) == labels).sum().item()
 
 
 def run(
@@ -152,7 +168,7 @@ def run(
     checkpoints: Mapping[int, Path],
     table: Path,
     *,
-    hidden: tuple[int, ...],
+    model: Mapping[str, Any],
     settings: Training,
     seed: int,
     device: str,
@@ -168,9 +184,9 @@ def run(
         data: Folder of the data set's IDX files.
         checkpoints: Target file of each epoch to keep.
         table: CSV with one row an epoch, from 0, the untrained network.
-        hidden: As ``settings``, ``seed`` and ``threads`` for ``train``.
+        model: The network, as the configuration describes it.
         settings: The training run.
-        seed: Of this run.
+        seed: Of this run: initial weights and order of samples.
         device: ``auto``, ``cpu`` or ``cuda``.
         threads: Pieces computed at the same time.
         digest: Of settings and code, to be recorded in the checkpoints.
@@ -182,18 +198,21 @@ def run(
     facts = {
         "seed": seed,
         "dataset": data.name,
-        "hidden": hidden,
+        "model": dict(model),
         "device": device,
         **asdict(settings),
         "training_digest": digest,
         "code_commit": code_commit(),
         "library_versions": library_versions(),
     }
+    train_split = load_train(data)
+    module, loss = build(model, train_split, seed)
     rows = []
     for epoch in train(
-        load_train(data),
+        train_split,
         load_test(data),
-        hidden,
+        module,
+        loss,
         settings,
         max(checkpoints),
         seed=seed,

@@ -5,7 +5,7 @@ layers are kept for each trial and moved after every minibatch. Slower than the 
 arithmetic only by what the batched products of small matrices lose.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -15,15 +15,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gradatlas.collect.trial import (
-    Engine,
-    Factors,
-    Measurement,
-    TrialGradients,
-    squared_norms,
-    total,
-)
+from gradatlas.collect.engines.factors import Factors, squared_norms, total
+from gradatlas.collect.trial import Engine, ParameterGradients, TrialGradients, together
 from gradatlas.core.settings import batches
+from gradatlas.core.updates import SGD, Frozen
+from gradatlas.models.perceptron import Perceptron
+from gradatlas.models.problem import Tree
 
 BLOCK = 64  # samples of a block
 ROWS = 5000  # samples of the data set that one product takes through the first layer
@@ -32,9 +29,12 @@ CUDA_MEMORY_SHARE = 0.5  # of the free device memory, for the trials side by sid
 
 
 @dataclass(frozen=True)
-class _Network:
-    """The checkpoint and the data set on the device."""
+class _Prepared:
+    """What all trials of a batch size share, on the device."""
 
+    kept: Sequence[str]  # parameters whose gradients are wanted
+    batch_size: int
+    learning_rate: float  # 0 where the weights stay
     inputs: Tensor  # the data set, shape (sample, input)
     labels: Tensor  # its classes, shape (sample,)
     preactivations: Tensor  # W_0 x + b_0 of the whole data set, shape (sample, unit)
@@ -52,91 +52,101 @@ class _Layer:
 
 @dataclass(frozen=True)
 class _Record:
-    """Per-sample factors of the stored parameter's gradient, and losses, of T trials."""
+    """What T trials leave behind."""
 
-    errors: Tensor  # error at the layer's output, shape (T, sample, output)
-    inputs: Tensor  # the layer's input, shape (T, sample, input)
-    first_errors: Tensor  # error at the first layer's output, shape (T, sample, unit)
+    # error at the first layer's output, shape (T, sample, unit); every later step needs it
+    first_errors: Tensor
+    factors: dict[str, Factors]  # of each later layer that is kept, by layer name
     losses: list[Tensor]  # mean loss of each minibatch, one tensor of shape (T,) a minibatch
 
 
 def prepare(
-    measurement: Measurement,
-    inputs: NDArray[np.floating],
-    labels: NDArray[np.integer],
+    problem: Perceptron,
+    update: SGD | Frozen,
+    kept: Sequence[str],
+    batch_size: int,
+    inputs: Tree,
+    labels: Tree,
     device: str,
 ) -> Engine:
-    """See ``gradatlas.collect.shard.prepare``."""
-    weights = {
-        name: torch.tensor(value, device=device) for name, value in measurement.weights.items()
-    }
-    data = torch.tensor(inputs, device=device)
+    """See ``gradatlas.collect.prepare``; any number of hidden layers, any device."""
+    weights = {name: torch.as_tensor(v, device=device) for name, v in problem.params.items()}
     weight, bias = weights.pop("hidden1.weight"), weights.pop("hidden1.bias")
+    data = torch.as_tensor(inputs, dtype=weight.dtype, device=device)
     preactivations = torch.empty(len(data), len(weight), dtype=weight.dtype, device=device)
     for rows in batches(len(data), ROWS):
         preactivations[rows] = data[rows] @ weight.T + bias
-    network = _Network(
-        data, torch.tensor(labels, dtype=torch.int64, device=device), preactivations, weights
+    prepared = _Prepared(
+        kept,
+        batch_size,
+        update.learning_rate if isinstance(update, SGD) else 0.0,
+        data,
+        torch.as_tensor(labels, dtype=torch.int64, device=device),
+        preactivations,
+        weights,
     )
-    return partial(_run_trials, measurement, network)
+    return partial(_run_trials, prepared)
 
 
 @torch.no_grad()
 def _run_trials(
-    measurement: Measurement, network: _Network, sample_index: NDArray[np.unsignedinteger[Any]]
+    prepared: _Prepared, sample_index: NDArray[np.unsignedinteger[Any]]
 ) -> TrialGradients:
-    together = _trials_together(network, sample_index.shape[1])
-    parts = [
-        _run_together(measurement, network, torch.tensor(sample_index[part].astype(np.int64)))
-        for part in batches(len(sample_index), together)
-    ]
-    columns = zip(*(vars(part).values() for part in parts), strict=True)
-    return TrialGradients(*map(np.concatenate, columns))
+    size = _trials_together(prepared, sample_index.shape[1])
+    parts = [sample_index[part].astype(np.int64) for part in batches(len(sample_index), size)]
+    return together([_run_together(prepared, torch.tensor(part)) for part in parts])
 
 
-def _trials_together(network: _Network, samples: int) -> int:
-    if not network.inputs.is_cuda:
+def _trials_together(prepared: _Prepared, samples: int) -> int:
+    if not prepared.inputs.is_cuda:
         return CPU_TRIALS
-    widths = sum(sum(weight.shape) for weight in network.weights.values())
+    widths = sum(sum(weight.shape) for weight in prepared.weights.values())
     per_sample = (
-        network.inputs.shape[1] + 4 * network.preactivations.shape[1] + 2 * widths + samples
+        prepared.inputs.shape[1] + 4 * prepared.preactivations.shape[1] + 2 * widths + samples
     )
-    own = sum(weight.numel() for weight in network.weights.values())
-    size = (samples * per_sample + 3 * own) * network.inputs.element_size()
+    own = sum(weight.numel() for weight in prepared.weights.values())
+    size = (samples * per_sample + 3 * own) * prepared.inputs.element_size()
     free, _ = torch.cuda.mem_get_info()
     return max(1, int(free * CUDA_MEMORY_SHARE / size))
 
 
-def _run_together(measurement: Measurement, network: _Network, index: Tensor) -> TrialGradients:
+def _run_together(prepared: _Prepared, index: Tensor) -> TrialGradients:
     """Run T trials side by side; ``index`` has the shape (T, sample)."""
-    index = index.to(network.inputs.device)
-    inputs, labels = network.inputs[index], network.labels[index]  # (T, sample, input), (T, sample)
-    record = _step_through(measurement, network, index, inputs, labels)
-    layer, _, kind = measurement.parameter.partition(".")
-    if layer == "hidden1":
-        factors = Factors(record.first_errors, inputs if kind == "weight" else None)
-    else:
-        factors = Factors(record.errors, record.inputs if kind == "weight" else None)
-    squares = torch.cat(squared_norms(factors, measurement.batch_size), dim=-1).double()
+    index = index.to(prepared.inputs.device)
+    inputs, labels = (
+        prepared.inputs[index],
+        prepared.labels[index],
+    )  # (T, sample, input), (T, sample)
+    record = _step_through(prepared, index, inputs, labels)
+    factors = {**record.factors, "hidden1": Factors(record.first_errors, inputs)}
     return TrialGradients(
-        gradient=total(factors).cpu().numpy(),
-        path_length=squares.sqrt().sum(-1).cpu().numpy(),
-        sum_of_squares=squares.sum(-1).cpu().numpy(),
+        {name: _gradients(factors, name, prepared.batch_size) for name in prepared.kept},
         first_loss=record.losses[0].double().cpu().numpy(),
         last_loss=record.losses[-1].double().cpu().numpy(),
     )
 
 
-def _step_through(
-    measurement: Measurement, network: _Network, index: Tensor, inputs: Tensor, labels: Tensor
-) -> _Record:
+def _gradients(
+    factors: Mapping[str, Factors], parameter: str, batch_size: int
+) -> ParameterGradients:
+    layer, _, kind = parameter.partition(".")
+    chosen = factors[layer] if kind == "weight" else Factors(factors[layer].errors, None)
+    squares = torch.cat(squared_norms(chosen, batch_size), dim=-1).double()
+    return ParameterGradients(
+        gradient=total(chosen).cpu().numpy(),
+        path_length=squares.sqrt().sum(-1).cpu().numpy(),
+        sum_of_squares=squares.sum(-1).cpu().numpy(),
+    )
+
+
+def _step_through(prepared: _Prepared, index: Tensor, inputs: Tensor, labels: Tensor) -> _Record:
     """Go through the minibatches of T trials in step, as they all have the same sizes."""
     trials, samples = labels.shape
-    moves, rate = measurement.update.moves, measurement.update.learning_rate
-    batch_size = measurement.batch_size
-    layers = _own_layers(network.weights, trials)
-    preactivations = network.preactivations[index]  # (T, sample, unit)
-    record = _allocate(measurement, layers, preactivations)
+    moves, batch_size = prepared.learning_rate > 0, prepared.batch_size
+    rate = prepared.learning_rate
+    layers = _own_layers(prepared.weights, trials)
+    preactivations = prepared.preactivations[index]  # (T, sample, unit)
+    record = _allocate(prepared, layers, preactivations)
     block_size = max(1, BLOCK // batch_size) * batch_size
     for block in batches(samples, block_size):
         gram = inputs[:, block] @ inputs[:, : block.stop].mT + 1 if moves else None
@@ -149,7 +159,7 @@ def _step_through(
                 within = gram[:, part, block.start : batch.start]
                 done = record.first_errors[:, block.start : batch.start]
                 preactivations[:, batch] -= rate / batch_size * within @ done
-            _step(measurement, layers, preactivations[:, batch], labels[:, batch], batch, record)
+            _step(prepared, layers, preactivations[:, batch], labels[:, batch], batch, record)
     return record
 
 
@@ -166,22 +176,21 @@ def _own_layers(weights: Mapping[str, Tensor], trials: int) -> list[_Layer]:
     ]
 
 
-def _allocate(measurement: Measurement, layers: list[_Layer], preactivations: Tensor) -> _Record:
-    """Room for the factors of one later layer, the last if the first layer's are stored."""
-    chosen = measurement.parameter.partition(".")[0]
-    layer = next((layer for layer in layers if layer.name == chosen), layers[-1])
-    output, input_ = layer.weight.shape[1:]
+def _allocate(prepared: _Prepared, layers: list[_Layer], preactivations: Tensor) -> _Record:
+    """Room for the factors of the first layer's errors and of the later layers that are kept."""
+    kept = {parameter.partition(".")[0] for parameter in prepared.kept}
     rows = preactivations.shape[:2]
-    return _Record(
-        errors=preactivations.new_empty(*rows, output),
-        inputs=preactivations.new_empty(*rows, input_),
-        first_errors=torch.empty_like(preactivations),
-        losses=[],
-    )
+    empty = preactivations.new_empty
+    factors = {
+        layer.name: Factors(*(empty(*rows, width) for width in layer.weight.shape[1:]))
+        for layer in layers
+        if layer.name in kept
+    }
+    return _Record(torch.empty_like(preactivations), factors, losses=[])
 
 
 def _step(
-    measurement: Measurement,
+    prepared: _Prepared,
     layers: list[_Layer],
     preactivations: Tensor,
     labels: Tensor,
@@ -189,7 +198,6 @@ def _step(
     record: _Record,
 ) -> None:
     """One minibatch of T trials: forward, backward, and a step of the later layers."""
-    chosen = measurement.parameter.partition(".")[0]
     outputs = [preactivations]  # of each layer before its ReLU, (T, batch, unit)
     for layer in layers:
         outputs.append(torch.baddbmm(layer.bias, outputs[-1].relu(), layer.weight.mT))
@@ -198,13 +206,14 @@ def _step(
     record.losses.append(-log_probabilities.gather(-1, label_column).mean(dim=(1, 2)))
     error = log_probabilities.exp()
     error.scatter_add_(-1, label_column, torch.full_like(error[..., :1], -1.0))
-    step = measurement.update.learning_rate / (batch.stop - batch.start)
+    step = prepared.learning_rate / (batch.stop - batch.start)
     for layer, before in zip(reversed(layers), reversed(outputs[:-1]), strict=True):
         activations = before.relu()
-        if layer.name == chosen:
-            record.errors[:, batch], record.inputs[:, batch] = error, activations
+        if layer.name in record.factors:
+            kept = record.factors[layer.name]
+            kept.errors[:, batch], kept.inputs[:, batch] = error, activations  # type: ignore[index]
         error_before = (error @ layer.weight) * (before > 0)
-        if measurement.update.moves:
+        if step > 0:
             layer.weight.baddbmm_(error.mT, activations, alpha=-step)
             layer.bias.sub_(error.sum(dim=1, keepdim=True), alpha=step)
         error = error_before

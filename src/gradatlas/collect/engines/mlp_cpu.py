@@ -7,7 +7,7 @@ minibatch depends on the one before, a compiled loop goes from minibatch to mini
 a time, one thread, buffers reused.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -16,16 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg.blas import get_blas_funcs
 
-from gradatlas.collect.trial import (
-    Engine,
-    Factors,
-    Measurement,
-    TrialGradients,
-    squared_norms,
-    total,
-)
+from gradatlas.collect.engines.factors import Factors, squared_norms, total
+from gradatlas.collect.trial import Engine, ParameterGradients, TrialGradients, together
 from gradatlas.core.runtime import compiled
 from gradatlas.core.settings import batches
+from gradatlas.core.updates import SGD, Frozen
+from gradatlas.models.perceptron import Perceptron
+from gradatlas.models.problem import Tree
 
 Array = NDArray[Any]  # float32 or float64, the dtype of the checkpoint
 
@@ -36,9 +33,12 @@ FAST = {"reassoc", "contract", "nsz"}
 
 
 @dataclass(frozen=True)
-class _Network:
-    """The checkpoint as the trials need it."""
+class _Prepared:
+    """What all trials of a batch size share."""
 
+    kept: Sequence[str]  # parameters whose gradients are wanted
+    batch_size: int
+    learning_rate: float  # 0 where the weights stay
     inputs: Array  # the data set, shape (sample, input)
     labels: NDArray[np.int64]  # its classes, shape (sample,)
     preactivations: Array  # W_0 x + b_0 of the whole data set, shape (sample, unit)
@@ -57,17 +57,29 @@ class _Trial:
     losses: NDArray[np.float64]  # mean loss of each minibatch, float64, shape (batch,)
 
 
-def prepare(measurement: Measurement, inputs: Array, labels: NDArray[np.integer]) -> Engine:
-    """See ``gradatlas.collect.shard.prepare``; ``inputs`` is kept, not copied."""
-    weights = measurement.weights
-    network = _Network(
-        inputs,
-        labels.astype(np.int64),
-        _preactivations(inputs, weights["hidden1.weight"], weights["hidden1.bias"]),
-        np.ascontiguousarray(weights["last.weight"]),
-        np.ascontiguousarray(weights["last.bias"]),
+def prepare(
+    problem: Perceptron,
+    update: SGD | Frozen,
+    kept: Sequence[str],
+    batch_size: int,
+    inputs: Tree,
+    labels: Tree,
+    device: str = "cpu",
+) -> Engine:
+    """See ``gradatlas.collect.prepare``; one hidden layer, ``cpu``, and inputs are not copied."""
+    weights = {name: np.ascontiguousarray(value) for name, value in problem.params.items()}
+    data = np.asarray(inputs, dtype=weights["last.weight"].dtype)
+    prepared = _Prepared(
+        kept,
+        batch_size,
+        update.learning_rate if isinstance(update, SGD) else 0.0,
+        data,
+        np.asarray(labels, dtype=np.int64),
+        _preactivations(data, weights["hidden1.weight"], weights["hidden1.bias"]),
+        weights["last.weight"],
+        weights["last.bias"],
     )
-    return partial(_run_trials, measurement, network)
+    return partial(_run_trials, prepared)
 
 
 def _preactivations(inputs: Array, weight: Array, bias: Array) -> Array:
@@ -80,57 +92,64 @@ def _preactivations(inputs: Array, weight: Array, bias: Array) -> Array:
 
 @np.errstate(over="ignore", invalid="ignore")  # a diverged trial is stored as it is
 def _run_trials(
-    measurement: Measurement, network: _Network, sample_index: NDArray[np.unsignedinteger[Any]]
+    prepared: _Prepared, sample_index: NDArray[np.unsignedinteger[Any]]
 ) -> TrialGradients:
-    trials, samples = sample_index.shape
-    trial = _allocate(network, samples, -(-samples // measurement.batch_size))
-    shape = measurement.weights[measurement.parameter].shape
-    gradient = np.empty((trials, *shape), network.weight.dtype)
-    scalars = np.empty((4, trials))
-    for number, index in enumerate(sample_index):
-        _run(measurement, network, index, trial)
-        factors = _factors(measurement.parameter, network, index, trial)
-        gradient[number] = total(factors)
-        squares = np.concatenate(squared_norms(factors, measurement.batch_size), dtype=np.float64)
-        path_length, sum_of_squares = np.sqrt(squares).sum(), squares.sum()
-        scalars[:, number] = path_length, sum_of_squares, trial.losses[0], trial.losses[-1]
-    return TrialGradients(gradient, *scalars)
+    trial = _allocate(prepared, sample_index.shape[1])
+    return together([_run_trial(prepared, index, trial) for index in sample_index])
 
 
-def _allocate(network: _Network, samples: int, steps: int) -> _Trial:
-    classes, units = network.weight.shape
-    empty = partial(np.empty, dtype=network.weight.dtype)
+def _run_trial(
+    prepared: _Prepared, index: NDArray[np.unsignedinteger[Any]], trial: _Trial
+) -> TrialGradients:
+    _step_through(prepared, index, trial)
+    return TrialGradients(
+        {name: _gradients(prepared, name, index, trial) for name in prepared.kept},
+        first_loss=trial.losses[:1].copy(),
+        last_loss=trial.losses[-1:].copy(),
+    )
+
+
+def _gradients(
+    prepared: _Prepared, parameter: str, index: NDArray[np.unsignedinteger[Any]], trial: _Trial
+) -> ParameterGradients:
+    factors = _factors(prepared, parameter, index, trial)
+    squares = np.concatenate(squared_norms(factors, prepared.batch_size), dtype=np.float64)
+    return ParameterGradients(
+        gradient=total(factors)[None],
+        path_length=np.sqrt(squares).sum(keepdims=True),
+        sum_of_squares=squares.sum(keepdims=True),
+    )
+
+
+def _allocate(prepared: _Prepared, samples: int) -> _Trial:
+    classes, units = prepared.weight.shape
+    empty = partial(np.empty, dtype=prepared.weight.dtype)
     return _Trial(
         labels=np.empty(samples, np.int64),
         activations=empty((samples, units)),
         residuals=empty((samples, classes)),
         errors=empty((samples, units)),
-        losses=np.empty(steps),
+        losses=np.empty(-(-samples // prepared.batch_size)),
     )
 
 
-def _run(
-    measurement: Measurement,
-    network: _Network,
-    index: NDArray[np.unsignedinteger[Any]],
-    trial: _Trial,
+def _step_through(
+    prepared: _Prepared, index: NDArray[np.unsignedinteger[Any]], trial: _Trial
 ) -> None:
     """Fill in a trial's labels, activations, residuals, errors and losses."""
     for source, target in (
-        (network.labels, trial.labels),
-        (network.preactivations, trial.activations),
+        (prepared.labels, trial.labels),
+        (prepared.preactivations, trial.activations),
     ):
         np.take(source, index, axis=0, out=target, mode="clip")  # raise would copy through a buffer
-    samples, batch_size = len(index), measurement.batch_size
-    last_layer = network.weight.copy(), network.bias.copy()
-    if not measurement.update.moves:
-        no_effect = np.zeros((samples, 1), network.weight.dtype)
-        _pass_block(
-            *_rows(trial, slice(0, samples), batch_size), *last_layer, no_effect, batch_size, 0.0
-        )
+    samples, batch_size, rate = len(index), prepared.batch_size, prepared.learning_rate
+    last_layer = prepared.weight.copy(), prepared.bias.copy()
+    if rate == 0:
+        no_effect = np.zeros((samples, 1), prepared.weight.dtype)
+        whole = _rows(trial, slice(0, samples), batch_size)
+        _pass_block(*whole, *last_layer, no_effect, batch_size, 0.0)
         return
-    rate = measurement.update.learning_rate
-    inputs = _extend(network.inputs, index, rate / batch_size)
+    inputs = _extend(prepared.inputs, index, rate / batch_size)
     block_size = max(1, BLOCK // batch_size) * batch_size
     for earlier, block in _halves(0, samples, block_size):
         if earlier != block:
@@ -202,13 +221,13 @@ def _extend(inputs: Array, index: NDArray[np.unsignedinteger[Any]], step: float)
 
 
 def _factors(
-    parameter: str, network: _Network, index: NDArray[np.unsignedinteger[Any]], trial: _Trial
+    prepared: _Prepared, parameter: str, index: NDArray[np.unsignedinteger[Any]], trial: _Trial
 ) -> Factors:
     layer, _, kind = parameter.partition(".")
     errors = {"hidden1": trial.errors, "last": trial.residuals}[layer]
     if kind == "bias":
         return Factors(errors, None)
-    return Factors(errors, network.inputs[index] if layer == "hidden1" else trial.activations)
+    return Factors(errors, prepared.inputs[index] if layer == "hidden1" else trial.activations)
 
 
 @compiled(fastmath=FAST)
