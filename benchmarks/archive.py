@@ -21,13 +21,20 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
+import yaml
 from numpy.typing import NDArray
 
 from gradatlas import archive
+from gradatlas.core.configuration import read_experiment
 from gradatlas.core.files import file_digest
 from gradatlas.core.provenance import Provenance
-from gradatlas.core.settings import Training, TrialRange, TrialSettings, Update
+from gradatlas.core.settings import TrialRange, TrialSettings
 
+ROOT = Path(__file__).parents[1]
+EXPERIMENT = read_experiment(
+    yaml.safe_load((ROOT / "config.yaml").read_text()),
+    ROOT / "workflow" / "schemas" / "config.schema.yaml",
+)
 TENSOR = (10, 1024)
 SAMPLES = 1024
 BLOCK = 50  # trials a job appends at once
@@ -85,21 +92,7 @@ def read_numpy(work: Workload) -> None:
 
 def settings(shard: int) -> TrialSettings:
     """The record of a made-up shard; each one is another batch size."""
-    return TrialSettings(
-        protocol="sgd",
-        epoch=2,
-        batch_size=shard + 1,
-        update=Update("sgd", 0.01),
-        samples_per_trial=SAMPLES,
-        sample_sets=None,
-        parameter="last.weight",
-        seed=0,
-        training_seed=0,
-        dataset="MNIST",
-        training_samples=60000,
-        hidden=(1024,),
-        training=Training(1024, 0.01, 0.0),
-    )
+    return EXPERIMENT.trial_settings("sgd", 2, shard + 1, training_seed=0)
 
 
 def checkpoint(work: Workload) -> Path:

@@ -23,13 +23,15 @@ for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):  # jobs are single-thre
     os.environ.setdefault(name, "1")
 
 import numpy as np  # noqa: E402 - after the number of threads is set
+import yaml  # noqa: E402
 from numpy.typing import NDArray  # noqa: E402
 from scipy import integrate, special, stats  # noqa: E402
 
 import gradatlas.statistics.resampling as limits  # noqa: E402
 from gradatlas.archive import create_shard, open_shards  # noqa: E402
+from gradatlas.core.configuration import read_experiment  # noqa: E402
 from gradatlas.core.provenance import Provenance  # noqa: E402
-from gradatlas.core.settings import TrialRange, TrialSettings, Update  # noqa: E402
+from gradatlas.core.settings import TrialRange  # noqa: E402
 from gradatlas.statistics.batch_size import describe_batch_size  # noqa: E402
 from gradatlas.statistics.laws import relaxation_basis  # noqa: E402
 from gradatlas.statistics.moments import moments_of  # noqa: E402
@@ -53,25 +55,16 @@ from gradatlas.statistics.variance_sources import analyse_variance  # noqa: E402
 
 Array = NDArray[np.float64]
 TRIALS, SHAPE = 1000, (10, 1024)
+ROOT = Path(__file__).parents[1]
+EXPERIMENT = read_experiment(
+    yaml.safe_load((ROOT / "config.yaml").read_text()),
+    ROOT / "workflow" / "schemas" / "config.schema.yaml",
+)
 
 
 def write_shard(folder: Path) -> Path:
     """One batch size of the default experiment, 41 MB of Gaussian gradients."""
-    settings = TrialSettings(
-        protocol="frozen",
-        epoch=2,
-        batch_size=32,
-        update=Update("none", 0.0),
-        samples_per_trial=1024,
-        sample_sets=None,
-        parameter="last.weight",
-        seed=0,
-        training_seed=0,
-        dataset="MNIST",
-        training_samples=60000,
-        hidden=(1024,),
-        training=None,
-    )
+    settings = EXPERIMENT.trial_settings("frozen", 2, 32, training_seed=0)
     provenance = Provenance("0" * 64, "cpu", "unknown", {})
     gradient = 1 + np.random.default_rng(0).standard_normal((TRIALS, *SHAPE), dtype=np.float32)
     norms = np.linalg.norm(gradient.reshape(TRIALS, -1), axis=1).astype(np.float64)

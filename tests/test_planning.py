@@ -236,7 +236,7 @@ def training_digest(seed: int = 0, code: str = "code", **changes: Any) -> str:
         {"seed": 1},
         {"code": "edited"},
         {"dataset": "Digits"},
-        {"hidden": (4, 4)},
+        {"model": {"hidden": [4, 4]}},
         {"training": Training(batch_size=17, learning_rate=0.01, momentum=0.0)},
         {"training": Training(batch_size=16, learning_rate=0.02, momentum=0.0)},
         {"training": Training(batch_size=16, learning_rate=0.01, momentum=0.1)},

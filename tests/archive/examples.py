@@ -15,26 +15,13 @@ from numpy.typing import NDArray
 from gradatlas import archive
 from gradatlas.core.files import file_digest
 from gradatlas.core.provenance import Provenance
-from gradatlas.core.settings import Training, TrialRange, TrialSettings, Update
+from gradatlas.core.settings import TrialRange
+from tests.record import RECORD
 
 TENSOR = (3, 8)
 SAMPLES = 16
 SCALARS = ("path_length", "sum_of_squares", "first_loss", "last_loss")
-SETTINGS = TrialSettings(
-    protocol="sgd",
-    epoch=2,
-    batch_size=4,
-    update=Update("sgd", 0.01),
-    samples_per_trial=SAMPLES,
-    sample_sets=None,
-    parameter="last.weight",
-    seed=0,
-    training_seed=0,
-    dataset="MNIST",
-    training_samples=60000,
-    hidden=(8,),
-    training=Training(1024, 0.01, 0.0),
-)
+SETTINGS = replace(RECORD, samples_per_trial=SAMPLES)
 PROVENANCE = Provenance(
     checkpoint_sha256="2" * 64,
     device="cpu",

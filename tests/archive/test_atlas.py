@@ -11,7 +11,8 @@ import pytest
 
 from gradatlas import archive
 from gradatlas.core.errors import InputError
-from gradatlas.core.settings import Training, TrialRange, Update
+from gradatlas.core.settings import Training, TrialRange
+from gradatlas.core.updates import SGD
 from tests.archive.examples import (
     make_trials,
     shard_path,
@@ -91,7 +92,7 @@ def test_bytes_depend_on_neither_order_nor_time(tmp_path: Path) -> None:
         ({"seed": 1}, "has seed 1, but .* has 0; shards of different experiments are not mixed"),
         ({"dataset": "KMNIST"}, "has dataset KMNIST, but .* has MNIST"),
         ({"parameter": "hidden1.weight"}, "has parameter hidden1.weight, but"),
-        ({"update": Update("sgd", 0.1)}, "has update .*learning_rate=0.1.*, but .*=0.01"),
+        ({"update": SGD(0.1)}, "has update .*learning_rate=0.1.*, but .*=0.01"),
         ({"samples_per_trial": 16, "sample_sets": 2}, "has sample_sets 2, but .* has None"),
         ({"hidden": (9,)}, r"has hidden \(9,\), but .* has \(8,\)"),
         ({"training": Training(64, 0.01, 0.0)}, "has training .*batch_size=64"),

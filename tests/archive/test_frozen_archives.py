@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 import gradatlas
 from gradatlas import archive
-from gradatlas.core.settings import Update
+from gradatlas.core.updates import SGD
 
 FROZEN = Path(__file__).parents[1] / "archives"
 SHARD = "gradients/sgd/epoch2/batch4/trials0-2.h5"
@@ -41,9 +41,9 @@ def test_version_1_is_read(name: str, expected: Mapping[str, NDArray[Any]]) -> N
 def test_version_1_says_what_its_trials_are() -> None:
     opened = gradatlas.open(FROZEN / "v1" / "gradients.h5")
     plain, shared = opened.select(protocol="sgd"), opened.select(protocol="sgd_reordered")
-    assert plain.settings.update == Update("sgd", 0.01)
+    assert plain.settings.update == SGD(0.01)
     assert (plain.settings.sample_sets, shared.settings.sample_sets) == (None, 2)
-    assert (plain.settings.hidden, plain.settings.training) == (None, None)  # it did not keep them
+    assert (plain.settings.model, plain.settings.training) == (None, None)  # it did not keep them
     assert [source.trials.last for source in opened.sources] == [2, 4, 3]
 
 

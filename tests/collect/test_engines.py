@@ -1,57 +1,70 @@
 """The fast engines against the reference, trial by trial."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from gradatlas.collect import reference
 from gradatlas.collect.engines import mlp_batched, mlp_cpu
-from gradatlas.collect.reference import run_trial
-from gradatlas.collect.shard import prepare
-from gradatlas.collect.trial import Factors, Measurement, TrialGradients, squared_norms, total
+from gradatlas.collect.engines.factors import Factors, squared_norms, total
+from gradatlas.collect.prepare import prepare
+from gradatlas.collect.trial import ParameterGradients, TrialGradients
+from gradatlas.core.errors import InputError
 from gradatlas.core.random import trial_samples
-from gradatlas.core.settings import Training, Update
+from gradatlas.core.settings import Training
+from gradatlas.core.updates import SGD, Frozen
 from gradatlas.data.idx import Split, load_train
-from gradatlas.models.perceptron import Architecture, architecture_of, initial_parameters
+from gradatlas.models.module import build, problem_of
+from gradatlas.models.perceptron import (
+    Architecture,
+    Perceptron,
+    architecture_of,
+    initial_parameters,
+)
 from gradatlas.train.loop import train
 
 MNIST = Path(__file__).parents[2] / "resources" / "mnist"
-REST = Update("none", 0.0)
+MODEL = {"hidden": [1024]}
+LAST = "last.weight"
 POPULATION = 10_240
-FIELDS = ("gradient", "path_length", "sum_of_squares", "first_loss", "last_loss")
+
+Columns = dict[str, NDArray[np.floating]]
+Measured = tuple[Perceptron, SGD | Frozen, list[str], int, NDArray[np.float64], NDArray[np.int64]]
 
 
-def reference(
-    measurement: Measurement,
-    inputs: NDArray[np.floating],
-    labels: NDArray[np.int64],
-    index: NDArray[np.uint32],
-) -> TrialGradients:
-    trials = [run_trial(measurement, inputs[samples], labels[samples]) for samples in index]
-    return TrialGradients(
-        *(np.concatenate([getattr(trial, field) for trial in trials]) for field in FIELDS)
-    )
+def columns(trials: TrialGradients) -> Columns:
+    """Everything that trials yield, one row a trial."""
+    count = len(trials.first_loss)
+    of_parameters = {
+        f"{field} of {name}": values.reshape(count, -1)
+        for name, kept in trials.parameters.items()
+        for field, values in vars(kept).items()
+    }
+    losses = {"first_loss": trials.first_loss, "last_loss": trials.last_loss}
+    return of_parameters | {name: values.reshape(count, -1) for name, values in losses.items()}
 
 
-def assert_equal(found: TrialGradients, expected: TrialGradients, tolerance: float) -> None:
-    for field in FIELDS:
-        a, b = getattr(found, field), getattr(expected, field)
-        scale = np.abs(b).max()
-        np.testing.assert_allclose(a, b, rtol=0, atol=tolerance * scale, err_msg=field)
+def relative_errors(found: TrialGradients, expected: TrialGradients) -> Columns:
+    """Of each column and trial, |found - expected| / |expected|."""
+    pairs = zip(columns(found).items(), columns(expected).items(), strict=True)
+    result = {}
+    for (name, a), (expected_name, b) in pairs:
+        assert (name, a.shape) == (expected_name, b.shape)
+        norms = np.linalg.norm(b, axis=1)
+        result[name] = np.linalg.norm(a - b, axis=1) / np.where(norms > 0, norms, 1.0)
+    return result
 
 
 @st.composite
-def problems(
-    draw: st.DrawFn,
-) -> tuple[Measurement, NDArray[np.float64], NDArray[np.int64], NDArray[np.uint32]]:
+def problems(draw: st.DrawFn) -> tuple[Measured, NDArray[np.uint32]]:
     hidden = tuple(draw(st.lists(st.integers(1, 9), min_size=1, max_size=3)))
     architecture = Architecture(draw(st.integers(1, 8)), hidden, draw(st.integers(2, 5)))
     samples = draw(st.integers(1, 150))
-    moves = draw(st.booleans())
     random = np.random.default_rng(draw(st.integers(0, 2**32)))
     inputs = random.standard_normal((200, architecture.inputs))
     inputs[:, random.random(architecture.inputs) < 0.3] = 0.7  # pixels that never vary
@@ -59,29 +72,30 @@ def problems(
         name: value.astype(np.float64)
         for name, value in initial_parameters(architecture, 0).items()
     }
-    measurement = Measurement(
-        weights,
-        Update("sgd", draw(st.floats(1e-3, 0.5))) if moves else REST,
-        draw(st.integers(1, samples)),
-        draw(st.sampled_from(sorted(architecture.parameters))),
-    )
+    names = sorted(architecture.parameters)
+    kept = draw(st.lists(st.sampled_from(names), min_size=1, max_size=3, unique=True))
+    rate = draw(st.none() | st.floats(1e-3, 0.2))
     index = np.stack([random.permutation(200)[:samples] for _ in range(draw(st.integers(1, 5)))])
     labels = random.integers(0, architecture.outputs, 200)
-    return measurement, inputs, labels, index.astype(np.uint32)
+    batch_size = draw(st.integers(1, samples))
+    update = Frozen() if rate is None else SGD(rate)
+    measured = Perceptron(weights), update, kept, batch_size, inputs, labels
+    return measured, index.astype(np.uint32)
 
 
 @given(problems())
 @settings(max_examples=40, deadline=None)
 def test_engine_equals_reference_on_random_problems(
-    problem: tuple[Measurement, NDArray[np.float64], NDArray[np.int64], NDArray[np.uint32]],
+    example: tuple[Measured, NDArray[np.uint32]],
 ) -> None:
-    measurement, inputs, labels, index = problem
-    expected = reference(measurement, inputs, labels, index)
-    engines = [mlp_batched.prepare(measurement, inputs, labels, "cpu")]
-    if len(measurement.weights) == 4:
-        engines.append(mlp_cpu.prepare(measurement, inputs, labels))
-    for run in engines:
-        assert_equal(run(index), expected, 1e-9)
+    measured, index = example
+    expected = reference.prepare(*measured)(index)
+    found = [mlp_batched.prepare(*measured, "cpu")(index)]
+    if len(measured[0].layers) == 2:
+        found.append(mlp_cpu.prepare(*measured)(index))
+    for trials in found:
+        for name, errors in relative_errors(trials, expected).items():
+            assert errors.max() <= 1e-12, name
 
 
 @pytest.fixture(scope="module")
@@ -96,8 +110,30 @@ def checkpoint(mnist: Split) -> dict[str, NDArray[np.float32]]:
     """The default model after its first twenty steps."""
     training = Training(batch_size=1024, learning_rate=0.01, momentum=0.0)
     test = Split(mnist.inputs[:100], mnist.labels[:100])
-    *_, last = train(mnist, test, (1024,), training, 2, seed=0, device="cpu")
+    *_, last = train(mnist, test, *build(MODEL, mnist, 0), training, 2, seed=0, device="cpu")
     return last.weights
+
+
+def samples(trials: int, size: int) -> NDArray[np.uint32]:
+    return np.stack(
+        [trial_samples(0, k, population=POPULATION, samples=size) for k in range(trials)]
+    )
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 4, 5, 6, 7, 8, 16, 32, 64, 128, 256])
+@pytest.mark.parametrize("update", [SGD(0.01), Frozen()])
+def test_float64_on_the_real_checkpoint_at_every_batch_size(
+    mnist: Split,
+    checkpoint: dict[str, NDArray[np.float32]],
+    batch_size: int,
+    update: SGD | Frozen,
+) -> None:
+    double = Perceptron({name: value.astype(np.float64) for name, value in checkpoint.items()})
+    measured = double, update, [LAST, "hidden1.bias"], batch_size, mnist.inputs[:512], mnist.labels
+    index = np.random.default_rng(0).permutation(512)[None, :256].astype(np.uint32)
+    found, expected = prepare(*measured)(index), reference.prepare(*measured)(index)
+    for name, errors in relative_errors(found, expected).items():
+        assert errors.max() <= 1e-12, name
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 32, 100, 128])
@@ -110,42 +146,64 @@ def test_float32_on_the_real_checkpoint(
     and from there on a unit moves differently: float32 autograd does it as often. Short trials
     seldom meet such a pre-activation.
     """
-    index = np.stack([trial_samples(0, k, population=POPULATION, samples=128) for k in range(5)])
-    single = Measurement(checkpoint, Update("sgd", 0.01), batch_size, "last.weight")
-    double = {name: value.astype(np.float64) for name, value in checkpoint.items()}
-    found = prepare(single, mnist.inputs, mnist.labels, "cpu")(index)
-    expected = reference(replace(single, weights=double), mnist.inputs, mnist.labels, index)
-    assert found.gradient.dtype == np.float32
-    for field in FIELDS:
-        a, b = getattr(found, field).reshape(5, -1), getattr(expected, field).reshape(5, -1)
-        errors = np.linalg.norm(a - b, axis=1) / np.linalg.norm(b, axis=1)
-        assert np.median(errors) < 1e-5, f"{field}: {errors}"
+    index = samples(5, 128)
+    double = Perceptron({name: value.astype(np.float64) for name, value in checkpoint.items()})
+    settings = SGD(0.01), [LAST], batch_size, mnist.inputs, mnist.labels
+    found = prepare(Perceptron(checkpoint), *settings)(index)
+    expected = reference.prepare(double, *settings)(index)
+    assert found.parameters[LAST].gradient.dtype == np.float32
+    for name, errors in relative_errors(found, expected).items():
+        assert np.median(errors) < 1e-5, f"{name}: {errors}"
 
 
 def test_a_trial_has_the_same_bits_alone_and_among_others(
     mnist: Split, checkpoint: dict[str, NDArray[np.float32]]
 ) -> None:
-    index = np.stack([trial_samples(0, k, population=POPULATION, samples=256) for k in range(3)])
-    run = prepare(
-        Measurement(checkpoint, Update("sgd", 0.01), 3, "last.weight"),
-        mnist.inputs,
-        mnist.labels,
-        "cpu",
-    )
-    together = run(index)
+    index = samples(3, 256)
+    run = prepare(Perceptron(checkpoint), SGD(0.01), [LAST], 3, mnist.inputs, mnist.labels)
+    together = columns(run(index))
     for trial in range(3):
-        alone = run(index[trial : trial + 1])
-        for field in FIELDS:
-            np.testing.assert_array_equal(getattr(alone, field)[0], getattr(together, field)[trial])
+        for name, alone in columns(run(index[trial : trial + 1])).items():
+            np.testing.assert_array_equal(alone[0], together[name][trial])
 
 
 def test_each_engine_serves_what_it_is_for(mnist: Split) -> None:
-    deep = initial_parameters(architecture_of(mnist, (4, 4)), 0)
-    shallow = initial_parameters(architecture_of(mnist, (4,)), 0)
-    for weights, module in ((shallow, mlp_cpu), (deep, mlp_batched)):
-        measurement = Measurement(weights, REST, 1, "last.weight")
-        run = prepare(measurement, mnist.inputs, mnist.labels, "cpu")
-        assert run.func.__module__ == module.__name__  # type: ignore[attr-defined]
+    shallow, deep = (architecture_of({"hidden": hidden}, mnist) for hidden in ([4], [4, 4]))
+    own = problem_of(torch.nn.Linear(784, 10), torch.nn.CrossEntropyLoss(reduction="none"))
+    for problem, module in (
+        (Perceptron(initial_parameters(shallow, 0)), mlp_cpu),
+        (Perceptron(initial_parameters(deep, 0)), mlp_batched),
+        (own, reference),
+    ):
+        kept = [list(problem.params)[-1]]
+        run = prepare(problem, Frozen(), kept, 1, mnist.inputs[:9], mnist.labels[:9])
+        engine = run.__wrapped__  # type: ignore[attr-defined]
+        assert getattr(engine, "func", engine).__module__ == module.__name__
+
+
+def test_a_module_of_ours_is_known_by_its_type_and_its_loss(mnist: Split) -> None:
+    module, loss = build({"hidden": [4]}, mnist, seed=0)
+    assert isinstance(problem_of(module, loss), Perceptron)
+    assert not isinstance(problem_of(module, lambda outputs, _: outputs[:, 0]), Perceptron)
+
+
+def test_tensors_serve_as_well_as_arrays(mnist: Split) -> None:
+    module, loss = build({"hidden": [4]}, mnist, seed=0)
+    inputs, labels = mnist.inputs[:64], mnist.labels[:64]
+    index = np.arange(64, dtype=np.uint32)[None]
+    weights = {name: value.numpy() for name, value in problem_of(module, loss).params.items()}
+    arrays = prepare(Perceptron(weights), SGD(0.1), [LAST], 4, inputs, labels)(index)
+    tensors = prepare(
+        problem_of(module, loss), SGD(0.1), [LAST], 4, torch.tensor(inputs), torch.tensor(labels)
+    )(index)
+    for name, values in columns(arrays).items():
+        np.testing.assert_array_equal(values, columns(tensors)[name])
+
+
+def test_a_device_that_an_engine_does_not_serve_is_refused(mnist: Split) -> None:
+    own = problem_of(torch.nn.Linear(784, 10), torch.nn.CrossEntropyLoss(reduction="none"))
+    with pytest.raises(InputError, match="device is cuda, expected cpu"):
+        prepare(own, Frozen(), ["bias"], 1, mnist.inputs, mnist.labels, device="cuda")
 
 
 @pytest.mark.parametrize("hidden", [(4,), (4, 4)])
@@ -153,9 +211,8 @@ def test_divergence_shows(hidden: tuple[int, ...]) -> None:
     """A trial that leaves the finite numbers is stored as it is, not mended."""
     weights = initial_parameters(Architecture(3, hidden, 2), 0)
     inputs = np.full((20, 3), 1e20, np.float32)
-    measurement = Measurement(weights, Update("sgd", 1e10), 1, "last.weight")
-    run = prepare(measurement, inputs, np.arange(20) % 2, "cpu")
-    result = run(np.arange(20, dtype=np.uint32)[None])
+    run = prepare(Perceptron(weights), SGD(1e10), [LAST], 1, inputs, np.arange(20) % 2)
+    result: ParameterGradients = run(np.arange(20, dtype=np.uint32)[None]).parameters[LAST]
     assert not np.isfinite(result.gradient).all()
     assert not np.isfinite(result.path_length).any()
 

@@ -17,28 +17,26 @@ from gradatlas.collect.shard import collect
 from gradatlas.core.errors import InputError
 from gradatlas.core.files import digest_path, file_digest
 from gradatlas.core.random import trial_samples
-from gradatlas.core.settings import Training, TrialRange, TrialSettings, Update
+from gradatlas.core.settings import TrialRange, TrialSettings
+from gradatlas.core.updates import SGD, Frozen, Update
 from gradatlas.data.idx import load_train
 from gradatlas.models.perceptron import Architecture, initial_parameters
 from gradatlas.planning import plan_shards
 from gradatlas.train.checkpoint import load_checkpoint, save_checkpoint
+from tests.record import RECORD
 
 MNIST = Path(__file__).parents[2] / "resources" / "mnist"
 ARCHITECTURE = Architecture(784, (12,), 10)
-SETTINGS = TrialSettings(
-    protocol="sgd",
+SETTINGS = replace(
+    RECORD,
     epoch=0,
     batch_size=7,
-    update=Update("sgd", 0.05),
+    update=SGD(0.05),
     samples_per_trial=50,
-    sample_sets=None,
-    parameter="last.weight",
     seed=7,
     training_seed=7,
-    dataset="MNIST",
     training_samples=0,
-    hidden=(12,),
-    training=Training(batch_size=1024, learning_rate=0.01, momentum=0.0),
+    model={"hidden": [12]},
 )
 
 
@@ -101,17 +99,17 @@ def plain_trial(
     return total.numpy()
 
 
-@pytest.mark.parametrize("update", [Update("sgd", 0.05), Update("none", 0.0)])
+@pytest.mark.parametrize("update", [SGD(0.05), Frozen()])
 def test_stored_tensors_are_those_of_a_plain_loop(
     tmp_path: Path, checkpoint: Path, update: Update
 ) -> None:
     settings = replace(SETTINGS, update=update)
     selection = archive.open_shards([shard(tmp_path, checkpoint, settings, TrialRange(3, 5))])
-    weights = load_checkpoint(checkpoint, ARCHITECTURE).weights
+    weights = load_checkpoint(checkpoint, ARCHITECTURE.parameters).weights
     for trial in (3, 4, 5):
         index = trial_samples(7, trial, population=60_000, samples=50)
         np.testing.assert_array_equal(selection.sample_index(trial), index)
-        expected = plain_trial(weights, index, 7, update.learning_rate)
+        expected = plain_trial(weights, index, 7, 0.05 if update.moves else 0.0)
         error = np.linalg.norm(selection.gradient(trial) - expected) / np.linalg.norm(expected)
         assert error < 1e-5
 

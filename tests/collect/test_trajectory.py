@@ -1,5 +1,6 @@
 """Paths of single trials against the reference engine, step by step."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,23 +9,24 @@ import pytest
 
 from gradatlas.collect.reference import run_trial
 from gradatlas.collect.trajectory import GrowingSum, grow, plane, trace_steps
-from gradatlas.collect.trial import Measurement
-from gradatlas.core.settings import Training, TrialSettings, Update
+from gradatlas.core.updates import SGD, Frozen, Update
 from gradatlas.data.idx import Split
-from gradatlas.models.perceptron import Architecture, initial_parameters
+from gradatlas.models.perceptron import Architecture, Perceptron, initial_parameters
 from gradatlas.train.checkpoint import save_checkpoint
+from tests.record import RECORD
 from tests.workflow.smallest import write_data
 
 ARCHITECTURE = Architecture(16, (5,), 3)
-SGD = Update("sgd", 0.1)
+MOVING = SGD(0.1)
 
 
-def measurement(batch_size: int, update: Update = SGD) -> Measurement:
-    weights = {
-        name: value.astype(np.float64)
-        for name, value in initial_parameters(ARCHITECTURE, seed=3).items()
-    }
-    return Measurement(weights, update, batch_size, "last.weight")
+def problem() -> Perceptron:
+    weights = initial_parameters(ARCHITECTURE, seed=3)
+    return Perceptron({name: value.astype(np.float64) for name, value in weights.items()})
+
+
+def follow(batch_size: int, samples: Split, update: Update = MOVING) -> GrowingSum:
+    return grow(problem(), update, "last.weight", batch_size, samples)
 
 
 def trial(samples: int) -> Split:
@@ -36,23 +38,24 @@ def trial(samples: int) -> Split:
 @pytest.mark.parametrize("batch_size", [1, 7, 100])
 def test_sums_are_those_of_the_reference_up_to_each_step(batch_size: int) -> None:
     samples = trial(100)
-    growing = grow(measurement(batch_size), samples)
+    growing = follow(batch_size, samples)
     assert growing.samples[0] == 0
     assert growing.samples[-1] == 100
     assert np.all(growing.samples[:-1] % batch_size == 0)
     assert np.all(np.diff(growing.samples) > 0)
     for end, total in zip(growing.samples[1:], growing.sums[1:], strict=True):
         inputs, labels = samples.inputs[:end], samples.labels[:end]
-        expected = run_trial(measurement(batch_size), inputs, labels)
-        np.testing.assert_allclose(total, expected.gradient.ravel(), rtol=1e-9, atol=1e-12)
+        whole = run_trial(problem(), MOVING, ["last.weight"], batch_size, inputs, labels)
+        expected = whole.parameters["last.weight"].gradient.ravel()
+        np.testing.assert_allclose(total, expected, rtol=1e-9, atol=1e-12)
 
 
 def test_first_step_is_the_same_at_every_batch_size_only_while_weights_stay() -> None:
     samples = trial(12)
-    fixed = [grow(measurement(size, Update("none", 0.0)), samples).sums[-1] for size in (1, 4, 12)]
+    fixed = [follow(size, samples, Frozen()).sums[-1] for size in (1, 4, 12)]
     np.testing.assert_allclose(fixed[0], fixed[2], rtol=1e-9)
     np.testing.assert_allclose(fixed[1], fixed[2], rtol=1e-9)
-    moving = [grow(measurement(size), samples).sums[-1] for size in (1, 12)]
+    moving = [follow(size, samples).sums[-1] for size in (1, 12)]
     assert not np.allclose(moving[0], moving[1], rtol=1e-3)
 
 
@@ -83,20 +86,15 @@ def test_table_has_both_pictures_of_every_checkpoint(tmp_path: Path) -> None:
     for epoch, path in checkpoints.items():
         save_checkpoint(path, initial_parameters(ARCHITECTURE, seed=epoch), {})
     target = tmp_path / "steps.csv"
-    settings = TrialSettings(
-        protocol="sgd",
+    settings = replace(
+        RECORD,
         epoch=0,
         batch_size=0,
-        update=SGD,
+        update=MOVING,
         samples_per_trial=20,
-        sample_sets=None,
-        parameter="last.weight",
-        seed=0,
-        training_seed=0,
         dataset="Letters",
         training_samples=0,
-        hidden=ARCHITECTURE.hidden,
-        training=Training(batch_size=16, learning_rate=0.1, momentum=0.0),
+        model={"hidden": ARCHITECTURE.hidden},
     )
     trace_steps(target, settings, [1, 2, 3, 5, 6, 20], checkpoints, tmp_path / "letters")
     table = pd.read_csv(target)
@@ -113,7 +111,7 @@ def test_table_has_both_pictures_of_every_checkpoint(tmp_path: Path) -> None:
 
 
 def test_a_trial_that_diverged_is_looked_at_from_what_it_was_before() -> None:
-    sound = grow(measurement(1), trial(12))
+    sound = follow(1, trial(12))
     diverged = GrowingSum(sound.batch_size, sound.samples, sound.sums.copy())
     diverged.sums[7:] = np.nan
     before = GrowingSum(sound.batch_size, sound.samples[:7], sound.sums[:7])

@@ -6,10 +6,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from gradatlas.core import runtime
 from gradatlas.core.errors import InputError
-from gradatlas.core.runtime import compiled, resolve_device
+from gradatlas.core.runtime import compiled, resolve_device, single_threaded
 
 PROGRAM = """
 from gradatlas.core.runtime import compiled
@@ -79,3 +80,26 @@ def test_other_failures_to_compile_are_not_hidden(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("numba.njit", refuse)
     with pytest.raises(RuntimeError, match="another reason"):
         compiled()(len)
+
+
+def pools() -> dict[str, int]:
+    """Threads of each library that computes in several."""
+    return {pool["filepath"]: pool["num_threads"] for pool in threadpool_info()}
+
+
+def test_libraries_keep_to_one_thread_and_get_theirs_back() -> None:
+    import torch
+
+    torch.set_num_threads(2)
+    with threadpool_limits(2):
+        before = pools()
+        assert 2 in before.values()
+        with pytest.raises(KeyError), single_threaded():
+            assert set(pools().values()) == {1}
+            assert torch.get_num_threads() == 1
+            with single_threaded():
+                assert set(pools().values()) == {1}
+            assert set(pools().values()) == {1}
+            raise KeyError
+        assert pools() == before
+        assert torch.get_num_threads() == 2

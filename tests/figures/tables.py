@@ -1,12 +1,14 @@
 """Made-up tables and maps with the columns that figures read."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 
-from gradatlas.core.settings import Training, TrialSettings, Update
+from gradatlas.core.settings import TrialSettings
 from gradatlas.figures.inputs import BatchSize
+from tests.record import RECORD
 
 BATCH_SIZES = (1, 2, 3, 8, 64, 1024)
 
@@ -113,21 +115,7 @@ def training_table() -> pd.DataFrame:
 
 def trial_settings(epoch: int, batch_size: int) -> TrialSettings:
     """The default experiment's moving protocol."""
-    return TrialSettings(
-        protocol="sgd",
-        epoch=epoch,
-        batch_size=batch_size,
-        update=Update("sgd", 0.01),
-        samples_per_trial=1024,
-        sample_sets=None,
-        parameter="last.weight",
-        seed=0,
-        training_seed=0,
-        dataset="MNIST",
-        training_samples=60000,
-        hidden=(1024,),
-        training=Training(1024, 0.01, 0.0),
-    )
+    return replace(RECORD, epoch=epoch, batch_size=batch_size)
 
 
 def batch_sizes_with_trials(

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -10,10 +11,12 @@ from numpy.typing import NDArray
 
 from gradatlas.archive import create_shard
 from gradatlas.core.provenance import Provenance
-from gradatlas.core.settings import TrialRange, TrialSettings, Update
+from gradatlas.core.settings import TrialRange, TrialSettings
+from gradatlas.core.updates import SGD, Frozen
 from gradatlas.statistics.batch_size import describe_batch_size
 from gradatlas.statistics.paired import PairedTrials
 from gradatlas.statistics.resampling import WeightedStatistic
+from tests.record import RECORD
 
 Array = NDArray[np.float64]
 SAMPLES = 64
@@ -31,20 +34,15 @@ def make_settings(
     sample_sets: int | None = None,
 ) -> TrialSettings:
     """The record of made-up trials."""
-    return TrialSettings(
+    return replace(
+        RECORD,
         protocol=protocol,
         epoch=epoch,
         batch_size=batch_size,
-        update=Update(update, 0.01 if update == "sgd" else 0.0),
+        update=SGD(0.01) if update == "sgd" else Frozen(),
         samples_per_trial=samples,
         sample_sets=sample_sets,
-        parameter="last.weight",
-        seed=0,
-        training_seed=0,
-        dataset="MNIST",
         training_samples=training_samples,
-        hidden=(8,),
-        training=None,
     )
 
 

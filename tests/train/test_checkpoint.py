@@ -17,7 +17,14 @@ from gradatlas.models.perceptron import Architecture, initial_parameters
 from gradatlas.train.checkpoint import load_checkpoint, read_facts, save_checkpoint
 
 ARCHITECTURE = Architecture(6, (4,), 3)
-FACTS = {"seed": 0, "momentum": 0.5, "hidden": [4], "library_versions": {"a": "1"}, "zebra": "é"}
+SHAPES = ARCHITECTURE.parameters
+FACTS = {
+    "seed": 0,
+    "momentum": 0.5,
+    "model": {"hidden": [4]},
+    "library_versions": {"a": "1"},
+    "zebra": "é",
+}
 
 Weights = dict[str, NDArray[np.float32]]
 
@@ -34,10 +41,10 @@ def path(tmp_path: Path, weights: Weights) -> Path:
     return target
 
 
-def refusal(path: Path, architecture: Architecture = ARCHITECTURE) -> str:
+def refusal(path: Path, shapes: dict[str, tuple[int, ...]] = SHAPES) -> str:
     """What the user reads."""
     with pytest.raises(InputError) as error:
-        load_checkpoint(path, architecture)
+        load_checkpoint(path, shapes)
     message = str(error.value)
     assert str(path) in message
     assert "\n" not in message
@@ -45,9 +52,9 @@ def refusal(path: Path, architecture: Architecture = ARCHITECTURE) -> str:
 
 
 def test_weights_facts_and_digest_come_back(path: Path, weights: Weights) -> None:
-    checkpoint = load_checkpoint(path, ARCHITECTURE)
+    checkpoint = load_checkpoint(path, SHAPES)
 
-    assert list(checkpoint.weights) == list(ARCHITECTURE.parameters)
+    assert list(checkpoint.weights) == list(SHAPES)
     for name, value in weights.items():
         np.testing.assert_array_equal(checkpoint.weights[name], value)
         assert checkpoint.weights[name].dtype == np.float32
@@ -77,7 +84,7 @@ def test_a_checkpoint_from_elsewhere_needs_no_digest(tmp_path: Path, weights: We
     path = tmp_path / "foreign.safetensors"
     save_file(weights, path)
 
-    checkpoint = load_checkpoint(path, ARCHITECTURE)
+    checkpoint = load_checkpoint(path, SHAPES)
 
     np.testing.assert_array_equal(checkpoint.weights["last.bias"], weights["last.bias"])
     assert checkpoint.facts == {}
@@ -109,8 +116,8 @@ def test_a_truncated_file_is_refused(path: Path, length: int) -> None:
     assert "cannot be read as a safetensors checkpoint" in refusal(path)
 
 
-def test_another_architecture_is_refused_with_both_shapes(path: Path) -> None:
-    message = refusal(path, Architecture(6, (5,), 3))
+def test_another_model_is_refused_with_both_shapes(path: Path) -> None:
+    message = refusal(path, Architecture(6, (5,), 3).parameters)
 
     assert "(4, 6)" in message
     assert "(5, 6)" in message
@@ -188,4 +195,4 @@ def test_damaged_bytes_are_refused_and_without_a_digest_no_worse_than_that(
 
     digest_path(damaged).unlink()
     with suppress(InputError):
-        load_checkpoint(damaged, ARCHITECTURE)
+        load_checkpoint(damaged, SHAPES)

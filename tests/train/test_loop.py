@@ -17,12 +17,13 @@ from gradatlas.core.files import check_digest, digest_path, file_digest
 from gradatlas.core.random import Stream, permutation
 from gradatlas.core.settings import Training
 from gradatlas.data.idx import Split
+from gradatlas.models.module import build
 from gradatlas.models.perceptron import architecture_of, initial_parameters, logits
 from gradatlas.train.checkpoint import load_checkpoint
 from gradatlas.train.loop import Epoch, run, train
 from tests.data.test_idx import TEST_IMAGES, TEST_LABELS, TRAIN_IMAGES, TRAIN_LABELS, write
 
-HIDDEN = (6,)
+MODEL = {"hidden": [6]}
 SETTINGS = Training(batch_size=300, learning_rate=0.05, momentum=0.9)
 CHECKPOINTS = (0, 1, 3)
 
@@ -42,14 +43,15 @@ def splits() -> tuple[Split, Split]:
 
 def epochs(splits: tuple[Split, Split], *, threads: int = 1, seed: int = 0) -> list[Epoch]:
     last = CHECKPOINTS[-1]
-    return [*train(*splits, HIDDEN, SETTINGS, last, seed=seed, device="cpu", threads=threads)]
+    network = build(MODEL, splits[0], seed)
+    return [*train(*splits, *network, SETTINGS, last, seed=seed, device="cpu", threads=threads)]
 
 
 def plain_pytorch(train_split: Split, seed: int) -> list[dict[str, NDArray[np.float64]]]:
     """Weights after every epoch, by torch.optim.SGD on whole batches in float64."""
     weights = {
         name: torch.tensor(value, dtype=torch.float64, requires_grad=True)
-        for name, value in initial_parameters(architecture_of(train_split, HIDDEN), seed).items()
+        for name, value in initial_parameters(architecture_of(MODEL, train_split), seed).items()
     }
     optimizer = torch.optim.SGD(weights.values(), SETTINGS.learning_rate, SETTINGS.momentum)
     inputs = torch.tensor(train_split.inputs, dtype=torch.float64)
@@ -121,7 +123,7 @@ def run_into(
         data,
         {epoch: folder / f"epoch{epoch}.safetensors" for epoch in checkpoints},
         folder / "training.csv",
-        hidden=HIDDEN,
+        model=MODEL,
         settings=settings,
         seed=5,
         device="cpu",
@@ -138,15 +140,15 @@ def test_a_run_writes_every_checkpoint_and_a_row_an_epoch(tmp_path: Path, data: 
     assert table.columns[1:].tolist() == [
         *("train_loss", "train_accuracy", "test_loss", "test_accuracy")
     ]
-    architecture = architecture_of(Split(np.zeros((1, 9), np.float32), np.array([3])), HIDDEN)
+    architecture = architecture_of(MODEL, Split(np.zeros((1, 9), np.float32), np.array([3])))
     for epoch in CHECKPOINTS:
         path = tmp_path / "run" / f"epoch{epoch}.safetensors"
-        facts = load_checkpoint(path, architecture).facts
+        facts = load_checkpoint(path, architecture.parameters).facts
         assert check_digest(path) == file_digest(path)
         assert facts["epoch"] == epoch
         assert facts["seed"] == 5
         assert facts["momentum"] == 0.9
-        assert facts["hidden"] == list(HIDDEN)
+        assert facts["model"] == MODEL
         assert facts["training_digest"] == str(SETTINGS)
         assert facts["test_accuracy"] == table["test_accuracy"][epoch]
         assert "torch" in facts["library_versions"]
@@ -164,9 +166,9 @@ def test_a_further_checkpoint_leaves_the_earlier_ones_weights(tmp_path: Path, da
     run_into(tmp_path / "first", data)
     run_into(tmp_path / "longer", data, checkpoints=(1, 4))
 
-    architecture = architecture_of(Split(np.zeros((1, 9), np.float32), np.array([3])), HIDDEN)
+    architecture = architecture_of(MODEL, Split(np.zeros((1, 9), np.float32), np.array([3])))
     first, second = (
-        load_checkpoint(tmp_path / name / "epoch1.safetensors", architecture).weights
+        load_checkpoint(tmp_path / name / "epoch1.safetensors", architecture.parameters).weights
         for name in ("first", "longer")
     )
     for name, value in first.items():

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from gradatlas.archive.read import Selection, open_shards
 from gradatlas.core.errors import InputError
+from gradatlas.core.runtime import single_threaded
 from gradatlas.core.settings import TrialSettings
 from gradatlas.statistics import moments as central
 from gradatlas.statistics import noise_scale, norms
@@ -54,6 +55,7 @@ class TensorSummary:
     squared_covariance_trace: float  # unbiased tr Sigma^2
 
 
+@single_threaded()
 def describe_batch_size(
     shards: Sequence[Path],
     largest_batch_shards: Sequence[Path],

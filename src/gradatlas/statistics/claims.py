@@ -12,6 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from gradatlas.core.files import replace_file
+from gradatlas.core.runtime import single_threaded
 from gradatlas.statistics.laws import compare_laws, local_exponents
 from gradatlas.statistics.noise_scale import noise_scales
 from gradatlas.statistics.norm_definitions import LAW_MARGIN, compare_definitions, square_root_law
@@ -86,6 +87,7 @@ CLAIMS: Mapping[int, tuple[str, str, str]] = {
 }
 
 
+@single_threaded()
 def compare_batch_sizes(
     maps: Sequence[Path],
     files: Mapping[str, Path],
