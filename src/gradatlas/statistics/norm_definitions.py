@@ -45,7 +45,23 @@ NORM_DEFINITIONS: Mapping[str, tuple[str, Callable[[PairedTrials], Array]]] = {
 
 
 def square_root_law(batch_sizes: NDArray[np.integer]) -> tuple[Array, Array]:
-    """Contrasts of log means, (B, B), and what less, (B,), they deviate from a square-root law."""
+    """Contrasts of log means, (B, B), and what less, (B,), they deviate from a square-root law.
+
+    The least-squares fit of log m = a + log(B) / 2 has a = mean(log m - log(B) / 2): each contrast
+    is a log mean less the mean of all, and less the same of log(B) / 2 it is the log of measured
+    over fitted.
+
+    Args:
+        batch_sizes: Shape (B,).
+
+    Example:
+        >>> contrasts, law = square_root_law(np.array([1, 4, 16]))
+        >>> deviations = contrasts @ np.log([3.0, 6.0, 12.0]) - law  # of 3 sqrt(B)
+        >>> np.abs(deviations).round(9).tolist()
+        [0.0, 0.0, 0.0]
+        >>> np.exp(contrasts @ np.log([3.0, 6.6, 12.0]) - law).round(3).tolist()  # 10 % more
+        [0.969, 1.066, 0.969]
+    """
     centring = np.eye(len(batch_sizes)) - 1 / len(batch_sizes)
     return centring, centring @ (0.5 * np.log(batch_sizes))
 
@@ -85,13 +101,16 @@ def _compare(paired: PairedTrials, norms: Array, resampling: Bootstrap) -> tuple
     found = bootstrap(lambda w: np.tensordot(statistic(w), slope, (1, 0)), clusters, resampling)
     exponent, spread_exponent = found.T.tolist()  # each with the ends of its interval
     means = jackknife(*log_means(norms, paired.clusters))
+    # Two-sided: twice the smaller of both one-sided p-values.
     against_half = 2 * means.above(np.stack([slope, -slope]), np.array([0.5, -0.5])).min()
     _, law = square_root_law(paired.batch_sizes)
+    # As ``square_root_law``'s contrasts, which subtract the mean over batch sizes.
     deviation = np.abs(means.estimate - means.estimate.mean() - law).max()
-    steps = np.diff(means.estimate)
+    steps = np.diff(means.estimate)  # logarithms of ratios of neighbours, (B - 1,)
     flat = np.abs(steps).max() < _ROUNDING  # as |S| where weights stay
     return (
         *exponent,
+        # Where the exponent has no interval, for want of draws or spread, it has no test either.
         np.nan if np.isnan(exponent[1]) else min(1.0, against_half),
         np.nan if flat else power_law_p_value(means, paired.batch_sizes),
         float(np.expm1(deviation)),
@@ -99,5 +118,6 @@ def _compare(paired: PairedTrials, norms: Array, resampling: Bootstrap) -> tuple
         float(np.exp(steps.min())),
         *spread_exponent,
         bool(deviation < LAW_MARGIN),
+        # The lower end of the interval: NaN, no interval, counts as no growth.
         spread_exponent[1] > 0,
     )
