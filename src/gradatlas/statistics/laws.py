@@ -229,6 +229,20 @@ def compare_laws(trials: Sequence[PairedTrials]) -> tuple[pd.DataFrame, pd.DataF
         where each batch size is predicted from all others, ``interpolation_error`` the largest
         without the smallest and the largest batch size. And its curve, over the measured batch
         sizes and more in between. Protocols with fewer than 5 batch sizes are left out.
+
+    Example:
+        Of norms that go as the square root of B, the constant alone is refused:
+
+        >>> from types import SimpleNamespace
+        >>> sizes, trial = np.array([1, 2, 4, 8, 16]), np.arange(60)
+        >>> noise = np.random.default_rng(0).normal(1, 0.05, size=(5, 60))
+        >>> paired = SimpleNamespace(
+        ...     settings=SimpleNamespace(update=SimpleNamespace(moves=True), samples_per_trial=64),
+        ...     key=("sgd", 2), batch_sizes=sizes, trials=trial, clusters=trial,
+        ...     norm=3 * np.sqrt(sizes)[:, None] * noise)
+        >>> scaling, curves = compare_laws([paired])
+        >>> scaling.loc[scaling["lack_of_fit_p_value"] < 0.05, "law"].tolist()
+        ['constant']
     """
     rows: list[tuple[object, ...]] = []
     points: list[tuple[object, ...]] = []

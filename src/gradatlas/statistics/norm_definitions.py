@@ -69,6 +69,10 @@ def square_root_law(batch_sizes: NDArray[np.integer]) -> tuple[Array, Array]:
 def compare_definitions(trials: Sequence[PairedTrials], resampling: Bootstrap) -> pd.DataFrame:
     """Exponent, monotonicity and trend of the spread of every definition.
 
+    "The gradient norm" may be any of ``NORM_DEFINITIONS``, and each has an exponent of its own. A
+    slope of 1/2 alone does not show a square-root law, as a curve that is flat, rises and is flat
+    again can have it: hence the tests of fit and the largest deviation.
+
     Protocols whose trials share sample sets are left out: they have too few independent draws.
 
     Returns:
@@ -77,6 +81,28 @@ def compare_definitions(trials: Sequence[PairedTrials], resampling: Bootstrap) -
         exponent 1/2, ``lack_of_fit_p_value`` of the power law; ``square_root_deviation`` the
         largest relative deviation of a mean from the fitted square-root law, ``smallest_step`` the
         smallest ratio of neighbouring means.
+
+    Example:
+        Fixed weights and no signal: a minibatch of B independent samples has |g_t| = sqrt(B), and a
+        trial of 64 samples |S| = 8 at every batch size.
+
+        >>> from types import SimpleNamespace
+        >>> sizes, trial = np.array([1, 4, 16]), np.arange(40)
+        >>> noise = np.random.default_rng(0).normal(1, 0.05, size=40)
+        >>> paired = SimpleNamespace(
+        ...     key=("frozen", 2), own_samples=True, batch_sizes=sizes, trials=trial,
+        ...     batches_per_trial=64 // sizes, clusters=trial, norm=np.full((3, 1), 8) * noise,
+        ...     path_length=(64 / np.sqrt(sizes))[:, None] * noise,
+        ...     sum_of_squares=np.full((3, 1), 64) * noise**2)
+        >>> table = compare_definitions([paired], Bootstrap(100, 0.95, (0,)))
+        >>> for row in table.itertuples():
+        ...     print(f"{row.formula}: {round(row.exponent, 2) + 0.0:+.1f}")
+        |S|: +0.0
+        |S| / B: -1.0
+        |S| / K: +1.0
+        sum |g_t| / K: +0.5
+        sqrt(sum |g_t|^2): +0.0
+        sqrt(sum |g_t|^2 / K): +0.5
     """
     rows = [
         (*paired.key, name, formula, *_compare(paired, values(paired), resampling))

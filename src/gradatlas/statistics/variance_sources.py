@@ -120,7 +120,16 @@ def analyse_variance(norms: Array, sets: NDArray[np.integer]) -> VarianceSources
 
 
 def is_split(paired: PairedTrials) -> bool:
-    """Whether trials have sample sets in several orders, so that their variance can be split."""
+    """Whether trials have sample sets in several orders, so that their variance can be split.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> sets, trials = np.array([0, 1, 0, 1]), np.arange(4)
+        >>> is_split(SimpleNamespace(own_samples=False, clusters=sets, trials=trials))
+        True
+        >>> is_split(SimpleNamespace(own_samples=False, clusters=trials, trials=trials))
+        False
+    """
     return not paired.own_samples and 1 < len(np.unique(paired.clusters)) < len(paired.trials)
 
 
