@@ -204,6 +204,6 @@ def _write_virtual(
             layout[index, start : start + len(shard.trials)] = h5py.VirtualSource(
                 source, name, (len(shard.trials), *entry), dtype
             )
-    # What HDF5 returns, without an error, where a shard is missing: NaN where there is one.
+    # What HDF5 returns, without an error, where a shard is missing: NaN if the type has one.
     dataset = group.create_virtual_dataset(name, layout, fillvalue=_FILL_VALUES[dtype.kind])
     describe(dataset, "trials", ("batch_size", "trial", *entry_dimensions(name, shape)))

@@ -95,7 +95,7 @@ def merge(first: Moments, second: Moments) -> Moments:
     With delta = mean_B - mean_A and n = n_A + n_B, deviations from the common mean are those from
     the own mean plus a step, -n_B delta / n in A and n_A delta / n in B. The binomial theorem moves
     the power sums: sum (d + step)^p = sum_k C(p, k) step^k sum d^(p - k). Only differences of means
-    enter, so nothing cancels, however far from zero the tensors lie.
+    enter, so no digits are lost to the tensors' distance from zero.
 
     Args:
         first: Moments of one set; of no tensors, the other set is returned.

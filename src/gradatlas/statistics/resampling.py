@@ -266,7 +266,7 @@ def _resample(
         draws = np.bincount(numbered.ravel(), minlength=count * len(rows)).astype(np.float64)
         return statistic(draws.reshape(*index.shape[:-1], count)[..., cluster_of_trial])
 
-    # A statistic without spread has no BCa interval: SciPy warns and returns NaN, as we do.
+    # A statistic without spread has no BCa interval: SciPy warns and returns NaN, which stays.
     with warnings.catch_warnings(), np.errstate(divide="ignore", invalid="ignore"):
         warnings.simplefilter("ignore", stats.DegenerateDataWarning)
         if count < MINIMUM_CLUSTERS:

@@ -37,6 +37,8 @@ class VarianceSources:
     def interval(self, confidence: float) -> tuple[float, float]:
         """Exact interval of the sample share for Gaussian effects (Searle 1971).
 
+        With unequal numbers of orders it is approximate, n their effective number.
+
         With F the ratio of mean squares, F / (1 + n rho / (1 - rho)) has an F distribution, n the
         orders per set and rho the share; its quantiles are solved for rho. A bootstrap over ten
         sets covers too little: 82 % in place of 95 % (docs/statistics.md).
