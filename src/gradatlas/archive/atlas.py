@@ -54,6 +54,7 @@ def build_atlas(path: Path, shards: Sequence[Path], checkpoints: Mapping[int, Pa
     """
     if not shards:
         raise InputError(f"no shards were given for {path}, expected at least one")
+    # Before anything is read: a mistaken name must not cost a file.
     refuse_input(path, [*shards, *checkpoints.values()])
     stored = [read_shard(shard) for shard in shards]
     _check_experiment(stored)
@@ -97,6 +98,7 @@ def _check_experiment(shards: Sequence[Shard]) -> None:
 
 
 def _check_checkpoints(shards: Sequence[Shard], checkpoints: Mapping[int, Path]) -> None:
+    # Of the files themselves: a digest beside one says what it was when written.
     digests = {epoch: file_digest(checkpoint) for epoch, checkpoint in checkpoints.items()}
     for shard in shards:
         epoch, expected = shard.settings.epoch, shard.provenance.checkpoint_sha256
@@ -112,6 +114,7 @@ def _check_checkpoints(shards: Sequence[Shard], checkpoints: Mapping[int, Path])
 
 def _write_group(file: h5py.File, shards: Sequence[Shard], checkpoint: str, folder: Path) -> None:
     rows = _rows(shards)
+    # Every batch size has the same ones, as ``_rows`` has checked.
     trials = TrialRange(rows[0][0].trials.first, rows[0][-1].trials.last)
     group = create_group(file, [shard for row in rows for shard in row], trials, folder)
     group.attrs["checkpoint"] = checkpoint
@@ -131,6 +134,7 @@ def create_group(
         folder: What the paths in the table are relative to.
     """
     first = shards[0]
+    # A group holds all batch sizes; 0 stands in its record, and a coordinate has them.
     settings = replace(first.settings, batch_size=0)
     group = file.create_group(f"{settings.protocol}/epoch{settings.epoch}")
     attributes = to_attributes(settings)
@@ -154,6 +158,7 @@ def create_group(
 def _joined_provenance(shards: Sequence[Shard]) -> dict[str, str]:
     """What may differ between the shards of a group: every distinct value."""
     each = [shard.provenance.to_attributes() for shard in shards]
+    # Other code, devices and library versions are no reason to refuse shards: they are recorded.
     return {name: "; ".join(sorted({facts[name] for facts in each})) for name in each[0]}
 
 
@@ -194,9 +199,11 @@ def _write_virtual(
     for index, row in enumerate(rows):
         for shard in row:
             start = shard.trials.first - trials.first
+            # HDF5 takes a % in the name of a virtual dataset's source for the start of a pattern.
             source = relative_path(shard.path, folder).replace("%", "%%")
             layout[index, start : start + len(shard.trials)] = h5py.VirtualSource(
                 source, name, (len(shard.trials), *entry), dtype
             )
+    # What HDF5 returns, without an error, where a shard is missing: NaN if the type has one.
     dataset = group.create_virtual_dataset(name, layout, fillvalue=_FILL_VALUES[dtype.kind])
     describe(dataset, "trials", ("batch_size", "trial", *entry_dimensions(name, shape)))

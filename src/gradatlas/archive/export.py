@@ -27,6 +27,8 @@ from gradatlas.core.errors import InputError
 from gradatlas.core.files import failures_named
 from gradatlas.core.settings import TrialRange
 
+# Filters that HDF5 itself has, so that every program reads the file. Shuffling puts the bytes of
+# equal significance side by side, where exponents repeat.
 _COMPRESSION = {"compression": "gzip", "compression_opts": 4, "shuffle": True}
 
 
@@ -62,6 +64,7 @@ def export(
     archive = open_archive(atlas)
     wanted = {"protocol": protocol, "epoch": epoch, "batch_size": batch_size}
     chosen = _choose(archive, {name: value for name, value in wanted.items() if value is not None})
+    # Of the whole archive, not what is chosen: an atlas needs all of its shards.
     parts = {segment.path for item in archive.selections for segment in item.segments}
     refuse_input(target, (archive.path, *parts, *archive.checkpoints))
     nbytes = sum(
@@ -99,9 +102,11 @@ def _create_group(
 ) -> h5py.Group:
     """Create a group with empty datasets for the selections, which hold the same trials."""
     first = selections[0]
+    # The table of an export lists the shards it was copied from, and no others.
     wanted = {selection.settings for selection in selections}
     shards = [shard for shard in archive.sources if shard.settings in wanted]
     trials = TrialRange(first.first, first.last)
+    # Paths in the table are relative to the archive's own folder, not that of a link to it.
     folder = archive.path.resolve().parent
     group = create_group(file, shards, trials, folder)
     for name, dtype in DATASETS.items():
@@ -110,6 +115,8 @@ def _create_group(
             name,
             (len(selections), len(trials), *entry),
             dtype,
+            # One batch size a chunk: to read one of them touches no other. Scalars of a batch size
+            # are one chunk.
             chunks=(1, *(chunk_shape(entry, len(trials)) if name in LARGE else (len(trials),))),
             fletcher32=True,
             **(_COMPRESSION if compress and name in LARGE else {}),
@@ -122,6 +129,7 @@ def _copy(dataset: h5py.Dataset, batch: int, selection: Selection, target: Path)
     """Copy a dataset of one selection in whole chunks; yields the bytes of each step."""
     name = dataset.name.rpartition("/")[2]
     chunk = dataset.chunks[1:]
+    # Whole chunks: one that is written in two parts would be read back and filtered twice.
     step = chunk[0] * max(1, BLOCK_BYTES // (dataset.dtype.itemsize * math.prod(chunk)))
     for start in range(0, dataset.shape[1], step):
         stop = min(start + step, dataset.shape[1])

@@ -21,6 +21,7 @@ CHUNK_BYTES = 1 << 20
 _STRUCTURE_BYTES = 1 << 18
 _CHUNK_STRUCTURE_BYTES = 128
 
+# Written as trials come, in chunks; the scalars, a few numbers a trial, when all are there.
 LARGE = ("gradient", "sample_index")
 SCALARS = ("path_length", "sum_of_squares", "first_loss", "last_loss")
 
@@ -47,7 +48,12 @@ LONG_NAMES = {
 
 
 def plain(value: Any) -> Any:  # noqa: ANN401 - HDF5 attributes are of any type
-    """Python number or text for what h5py returns of an attribute."""
+    """Python number or text for what h5py returns of an attribute.
+
+    Example:
+        >>> plain(np.int64(8)), plain("sgd")
+        (8, 'sgd')
+    """
     return value.item() if isinstance(value, np.generic) else value
 
 
@@ -67,12 +73,22 @@ def file_attributes(kind: str, title: str) -> dict[str, str | int]:
 
 
 def dimension_names(tensor_shape: tuple[int, ...]) -> tuple[str, ...]:
-    """Names of a stored tensor's dimensions: a weight has two, a bias one."""
+    """Names of a stored tensor's dimensions: a weight has two, a bias one.
+
+    Example:
+        >>> dimension_names((10, 1024)), dimension_names((10,))
+        (('output', 'input'), ('output',))
+    """
     return ("output", "input")[: len(tensor_shape)]
 
 
 def entry_shape(name: str, tensor_shape: tuple[int, ...], samples: int) -> tuple[int, ...]:
-    """Shape of one trial's entry of a dataset."""
+    """Shape of one trial's entry of a dataset.
+
+    Example:
+        >>> [entry_shape(name, (10, 1024), samples=512) for name in DATASETS][:3]
+        [(10, 1024), (512,), ()]
+    """
     return {"gradient": tensor_shape, "sample_index": (samples,)}.get(name, ())
 
 
@@ -87,6 +103,12 @@ def chunk_shape(entry: tuple[int, ...], trials: int) -> tuple[int, ...]:
     Args:
         entry: Shape of one trial's entry.
         trials: Trials of the dataset.
+
+    Example:
+        >>> chunk_shape((10, 1024), trials=1000)  # 25 trials of 40 kB
+        (25, 10, 1024)
+        >>> chunk_shape((1000, 1024), trials=1000)  # a quarter of a trial of 4 MB
+        (1, 250, 1024)
     """
     nbytes = 4 * math.prod(entry)
     if nbytes <= CHUNK_BYTES:
@@ -96,7 +118,18 @@ def chunk_shape(entry: tuple[int, ...], trials: int) -> tuple[int, ...]:
 
 
 def stored_bytes(trials: int, tensor_shape: tuple[int, ...], samples: int) -> int:
-    """Bytes that trials and what describes them take in a file, at most."""
+    """Bytes that trials and what describes them take in a file, at most.
+
+    A writer reserves them before HDF5 knows of the file, and gives back what is left over.
+
+    Example:
+        A thousand tensors of 10 x 1024 with 1024 samples each are 45 MB of data:
+
+        >>> data = 1000 * (4 * 10 * 1024 + 4 * 1024 + 4 * 8)
+        >>> round(stored_bytes(1000, (10, 1024), 1024) / data, 2)
+        1.01
+    """
+    # Scalars and coordinates have 8 bytes a number.
     total = _STRUCTURE_BYTES + 8 * (len(SCALARS) * trials + trials + sum(tensor_shape) + samples)
     for name in LARGE:
         shape = (trials, *entry_shape(name, tensor_shape, samples))
@@ -127,6 +160,7 @@ def describe(dataset: h5py.Dataset, kind: str, dimensions: Sequence[str] = ()) -
     """Give a dataset its kind, long name and unit, and attach the scales of its dimensions."""
     name = dataset.name.rpartition("/")[2]
     dataset.attrs.update({"long_name": LONG_NAMES[name], "units": "1", **element(kind)})
+    # Coordinates are described too, without dimensions: theirs is the scale itself.
     for axis, dimension in zip(dataset.dims, dimensions, strict=False):
         axis.label = dimension
         axis.attach_scale(dataset.parent[dimension])

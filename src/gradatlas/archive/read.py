@@ -78,6 +78,7 @@ class Segment:
             OSError: If it is gone or unreadable.
         """
         with damage_named(self.path):
+            # What was checked when the archive was opened holds for that file alone.
             if _identity(self.path.stat()) != self.identity:
                 raise InputError(f"{self.path} has changed since it was opened; open it again")
             file = open_unlocked(self.path)
@@ -88,6 +89,7 @@ class Segment:
             with damage_named(self.path, f"{name} of trials {first}-{last}"):
                 return np.asarray(dataset[rows if self.batch is None else (self.batch, rows)])
 
+        # Outside ``damage_named``: what goes wrong in the caller's block is not damage.
         with file:
             yield read
 
@@ -194,6 +196,8 @@ class Selection:
                     start, stop = max(first, segment.trials.first), min(last, segment.trials.last)
                     if start > stop:
                         continue
+                    # The last file stays open, as the next range mostly begins in it; one at a
+                    # time.
                     if segment is not current:
                         stack.close()
                         read, current = stack.enter_context(segment.opened(name)), segment
@@ -224,6 +228,7 @@ class Selection:
 
     def to_dataframe(self) -> "pd.DataFrame":
         """One row per trial: protocol, epoch, batch_size, trial and the scalars."""
+        # Only here: an archive is opened without waiting for pandas.
         import pandas as pd
 
         place = {name: getattr(self, name) for name in ("protocol", "epoch", "batch_size")}
@@ -344,7 +349,7 @@ class Archive:
 
 
 def open(path: str | os.PathLike[str]) -> Archive:  # noqa: A001 - gradatlas.open(path) reads well
-    """Open a shard, an atlas or an export.
+    """Open a shard, an atlas or an export; ``gradatlas.archive`` has an example.
 
     The file is compared with the digest beside it, if there is one, before HDF5 sees it. Every
     shard of an atlas must be there, in its full length and with the digest that the atlas was built
@@ -360,6 +365,7 @@ def open(path: str | os.PathLike[str]) -> Archive:  # noqa: A001 - gradatlas.ope
     path = Path(path)
     check_regular(path)
     archive = read_archive(path, check_digest(path, required=False))
+    # HDF5 would read fill values, without an error, where a shard of an atlas is missing.
     if archive.kind == "atlas":
         for source in archive.sources:
             check_present(source)
@@ -389,10 +395,18 @@ def open_shards(paths: Sequence[Path]) -> Selection:
     Args:
         paths: The shards, in any order.
 
+    Returns:
+        All trials in ascending order, however they are split into shards.
+
     Raises:
         OSError: If a shard is missing, a directory or unreadable.
-        InputError: If a shard is damaged, the shards do not belong together, or trials are
-            missing or there twice.
+        InputError: If a shard is damaged or without a digest, the shards do not belong together, or
+            trials are missing or there twice.
+
+    Example:
+        >>> open_shards([])
+        Traceback (most recent call last):
+        gradatlas.core.errors.InputError: no shards were given, expected at least one
     """
     if not paths:
         raise InputError("no shards were given, expected at least one")
@@ -418,6 +432,7 @@ def join_shards(shards: Sequence[Shard]) -> Selection:
 def _read_groups(path: Path, kind: str, file: h5py.File) -> tuple[list[Selection], list[Shard]]:
     selections: list[Selection] = []
     shards: list[Shard] = []
+    # A later version of the format may add datasets and groups: what is unknown is left alone.
     groups = [child for child in file.values() if isinstance(child, h5py.Group)]
     for group in (item for protocol in groups for item in protocol.values()):
         if isinstance(group, h5py.Group) and "protocol" in group.attrs:
@@ -438,6 +453,8 @@ def _read_group(
     for index, batch_size in enumerate(group["batch_size"][:].tolist()):
         own = replace(settings, batch_size=batch_size)
         members = [shard for shard in shards if shard.settings.batch_size == batch_size]
+        # An export holds the data itself. An atlas is read past its virtual datasets, shard by
+        # shard, so that a missing one is an error.
         inside = [Segment.of(path, group.name, index, trials)]
         outside = [Segment.of(shard.path, "/", None, shard.trials) for shard in members]
         yield Selection(

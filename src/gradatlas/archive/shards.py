@@ -19,6 +19,7 @@ from gradatlas.core.files import check_digest, stored_digest
 from gradatlas.core.provenance import Provenance
 from gradatlas.core.settings import TrialRange, TrialSettings, from_attributes
 
+# The first bytes of every HDF5 file: others are refused before HDF5 looks at them.
 HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 EXPECTED = "expected a shard, an atlas or an export of Gradient Atlas"
 
@@ -49,6 +50,7 @@ def check_regular(path: Path) -> None:
         InputError: If it is no regular file, or none of HDF5.
     """
     try:
+        # To open a pipe would wait for a writer.
         if path.is_fifo() or path.is_socket() or path.is_char_device():
             raise InputError(f"{path} is not a regular file, {EXPECTED}")
         with path.open("rb") as file:
@@ -66,6 +68,7 @@ def open_unlocked(path: Path) -> h5py.File:
     A program that has the file open already, with HDF5's default, decides for both.
     """
     try:
+        # No cache of chunks: blocks are whole chunks, so none is read again.
         return h5py.File(path, "r", locking=False, rdcc_nbytes=0)
     except OSError as error:
         if "file locking flag values don't match" not in str(error):
@@ -105,6 +108,7 @@ def open_hdf5(path: Path) -> Iterator[h5py.File]:
     """
     check_regular(path)
     with damage_named(path), open_unlocked(path) as file:
+        # Format before version: only this program's version numbers mean anything here.
         if file.attrs.get("format") != FORMAT:
             raise InputError(f"{path} is no file of Gradient Atlas, {EXPECTED}")
         version = plain(file.attrs["format_version"])
@@ -155,10 +159,12 @@ def check_present(shard: Shard) -> None:
     """
     try:
         size = shard.path.stat().st_size
+        # A file may have a size and still not be readable for this user.
         os.close(os.open(shard.path, os.O_RDONLY))
     except OSError as error:
         reason = f"{shard.path}, a shard of the atlas, cannot be read ({error.strerror})"
         raise reworded(error, f"{reason}; restore it, or collect it again") from error
+    # What the digest beside the shard says: to compute it would read every shard at every opening.
     sha256 = stored_digest(shard.path) if shard.sha256 else None
     if size != shard.size or (sha256 is not None and sha256 != shard.sha256):
         raise InputError(
@@ -200,6 +206,7 @@ def in_order(shards: Sequence[Shard]) -> list[Shard]:
         checkpoint = shard.provenance.checkpoint_sha256
         return {**same_in_protocol(shard), **vars(shard.settings), "checkpoint_sha256": checkpoint}
 
+    # In order first, so that a gap or an overlap shows between neighbours.
     ordered = sorted(shards, key=lambda shard: shard.trials.first)
     check_agreement(ordered, facts)
     for before, after in pairwise(ordered):
@@ -240,6 +247,7 @@ def write_table(group: h5py.Group, shards: Sequence[Shard], folder: Path) -> Non
         },
     }
     for name, values in columns.items():
+        # Text of variable length: paths and versions have no common one.
         dtype = h5py.string_dtype() if isinstance(values[0], str) else "i8"
         table.create_dataset(name, data=values, dtype=dtype).attrs.update(element("column"))
 
@@ -273,7 +281,12 @@ def relative_path(path: Path, folder: Path) -> str:
 
     Raises:
         InputError: If the file is not below the folder.
+
+    Example:
+        >>> relative_path(Path("results/gradients/sgd/trials0-9.h5"), Path("results"))
+        'gradients/sgd/trials0-9.h5'
     """
+    # By name first: a shard may be a link to another disk and still lie in the folder.
     for absolute in (os.path.abspath, os.path.realpath):
         inside, outer = Path(absolute(path)), Path(absolute(folder))
         if inside.is_relative_to(outer):

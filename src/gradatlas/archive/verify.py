@@ -13,6 +13,8 @@ from gradatlas.core.errors import InputError
 from gradatlas.core.files import check_digest, digest_path, file_digest
 from gradatlas.core.settings import batches
 
+# Trials of one chunk of 10 x 1024 tensors: a finding names the trials that cannot be read, and no
+# chunk is read twice.
 _TRIALS_AT_A_TIME = 25
 
 
@@ -37,11 +39,18 @@ def verify(path: Path, *, progress: bool = False) -> list[Finding]:
         progress: Whether to draw a progress bar on standard error.
 
     Returns:
-        What was found, nothing if the archive is sound.
+        What was found, nothing if the archive is sound. Nothing is raised: a file that cannot be
+        read is a finding too.
+
+    Example:
+        >>> [finding] = verify(Path("no-such-folder/gradients.h5"))
+        >>> finding.is_damage, finding.what.partition(",")[0]
+        (True, 'no-such-folder/gradients.h5 cannot be opened (No such file or directory)')
     """
     path = Path(path)
     try:
         check_regular(path)
+        # The digest first: HDF5 reads some damaged files as wrong values, and crashes on others.
         sha256 = check_digest(path, required=False)
         archive = read_archive(path, sha256)
     except (InputError, OSError) as error:
@@ -80,6 +89,7 @@ def _check_shard(shard: Shard) -> list[Finding]:
     """Compare a shard with what the atlas recorded of it; of version 1, chunk by chunk."""
     try:
         check_present(shard)
+        # Format version 1 recorded a digest of a part of the file alone.
         if shard.sha256 is None:
             segment = Segment.of(shard.path, "/", None, shard.trials)
             return [*_check_chunks(segment)]

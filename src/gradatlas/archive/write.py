@@ -69,6 +69,7 @@ class ShardWriter:
             for name, dataset in self._large.items():
                 dataset[self._appended : self._appended + trials] = block[name]
         for name, blocks in self._scalars.items():
+            # Copied, as the caller may fill the same arrays again; HDF5 has taken the others.
             blocks.append(block[name].copy())
         self._appended += trials
 
@@ -85,6 +86,7 @@ class ShardWriter:
         with failures_named(self._path):
             for name, blocks in self._scalars.items():
                 values = np.concatenate(blocks)
+                # A single chunk: Fletcher-32 exists for chunked datasets alone.
                 dataset = self._file.create_dataset(
                     name, data=values, chunks=values.shape, fletcher32=True
                 )
@@ -102,7 +104,7 @@ def create_shard(
     """Write a shard; it appears under its name when the block ends and every trial is there.
 
     On an exception nothing is left behind. The bytes depend on the arguments and the trials alone:
-    no time, host or process is recorded.
+    no time, host or process is recorded. ``gradatlas.archive`` has an example.
 
     Args:
         path: Final name of the shard.
@@ -142,6 +144,7 @@ def create_shard(
                 name, (len(trials), *entry), DATASETS[name], chunks=chunk, fletcher32=True
             )
             describe(dataset, "trials", ("trial", *entry_dimensions(name, tensor_shape)))
+        # Datasets exist before the first trial, so that blocks of any size go straight to disk.
         writer = ShardWriter(file, path, trials)
         yield writer
         writer.finish()
@@ -164,12 +167,15 @@ def create_file(path: Path, nbytes: int) -> Iterator[h5py.File]:
     with replacing(path, with_digest=True) as partial:
         with failures_named(path):
             _reserve(partial, nbytes)  # a file that cannot be had fails before HDF5 knows of it
+            # Nobody else knows the partial file, and some file systems have no locks.
             file = h5py.File(partial, "w", locking=False, rdcc_nbytes=_CACHE_BYTES)
         with file:
             with failures_named(path):
                 _reserve(partial, nbytes)  # again, as HDF5 has cut the file to nothing
             yield file
             with failures_named(path):
+                # Once everything is written HDF5 knows the true size; what was reserved beyond it
+                # is given back.
                 file.flush()
                 used = file.id.get_filesize()
         with failures_named(path):

@@ -23,19 +23,53 @@ STALE_SECONDS = 24 * 3600  # a living writer changes its file far more often
 
 
 def mapping_digest(facts: Mapping[str, object]) -> str:
-    """SHA-256 of a mapping's canonical JSON, the same for any order of its keys."""
+    """SHA-256 of a mapping's canonical JSON, the same for any order of its keys.
+
+    Args:
+        facts: Texts, numbers, None, and lists and mappings of them.
+
+    Returns:
+        64 hexadecimal digits.
+
+    Raises:
+        ValueError: A number is NaN or infinite.
+        TypeError: A value has no place in JSON.
+
+    Example:
+        >>> mapping_digest({"seed": 0, "epoch": 2}) == mapping_digest({"epoch": 2, "seed": 0})
+        True
+        >>> mapping_digest({"seed": 0}) == mapping_digest({"seed": 0.0})  # 0 is not 0.0 in JSON
+        False
+    """
+    # One text for equal facts: sorted keys, no spaces; NaN, which equals nothing, has no digest.
     canonical = json.dumps(facts, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
 def file_digest(path: Path) -> str:
-    """SHA-256 of a file's bytes."""
+    """SHA-256 of a file's bytes, 64 hexadecimal digits; the file is read in pieces.
+
+    Raises:
+        OSError: The file is missing or unreadable.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.NamedTemporaryFile() as file:
+        ...     written, _ = file.write(b"abc"), file.flush()
+        ...     file_digest(Path(file.name))[:16]  # as sha256sum prints
+        'ba7816bf8f01cfea'
+    """
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def digest_path(path: Path) -> Path:
-    """Where the digest of a file stands."""
+    """Where the digest of a file stands.
+
+    Example:
+        >>> digest_path(Path("results/gradients.h5")).as_posix()
+        'results/gradients.h5.sha256'
+    """
     return path.with_name(path.name + DIGEST_SUFFIX)
 
 
@@ -46,6 +80,8 @@ def stored_digest(path: Path) -> str | None:
     """
     for place in (digest_path(path), digest_path(path.resolve())):
         with suppress(FileNotFoundError):
+            # A digest with a flipped bit need not be text any more: it is then no digest of the
+            # file.
             return place.read_text(errors="replace").partition(" ")[0]
     return None
 
@@ -63,6 +99,16 @@ def check_digest(path: Path, *, required: bool = True) -> str | None:
     Raises:
         InputError: The two differ, or there is no digest and one is required.
         OSError: The file is missing or unreadable.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder, "table.csv")
+        ...     replace_file(path, b"1,2", with_digest=True)
+        ...     sound = check_digest(path) == file_digest(path)
+        ...     written = path.write_bytes(b"1,3")
+        ...     sound, stored_digest(path) == file_digest(path)  # so that check_digest would raise
+        (True, False)
     """
     expected = stored_digest(path)
     if expected is None:
@@ -82,6 +128,8 @@ def check_digest(path: Path, *, required: bool = True) -> str | None:
 
 def replace_file(path: Path, content: bytes, *, with_digest: bool = False) -> None:
     """Write a file that appears under its name once all of it is on disk.
+
+    For content that is made in memory; ``replacing`` is for files that are written piece by piece.
 
     Args:
         path: Final name; an existing file is replaced, missing folders are made.
@@ -108,6 +156,19 @@ def replacing(path: Path, *, with_digest: bool = False) -> Iterator[Path]:
 
     Raises:
         OSError: If the file cannot be written; the message names it and the reason.
+
+    Example:
+        A writer that fails on the way leaves the old file, and nothing else:
+
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder, "table.csv")
+        ...     replace_file(path, b"old")
+        ...     with suppress(RuntimeError), replacing(path) as partial:
+        ...         written = partial.write_bytes(b"half of the new")
+        ...         raise RuntimeError
+        ...     path.read_bytes(), len(list(path.parent.iterdir()))
+        (b'old', 1)
     """
     with failures_named(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -117,8 +178,12 @@ def replacing(path: Path, *, with_digest: bool = False) -> Iterator[Path]:
     if is_other:
         raise FileExistsError(f"{path} is a device or a pipe, expected the name of a file to write")
     _discard_stale(path)
+    # In the same folder, as a file is renamed in one step only within a file system. Random, as
+    # processes of two machines that share a disk may have the same number.
     partial = path.with_name(f".{path.name}.{secrets.token_hex(8)}{PARTIAL_SUFFIX}")
     with failures_named(path):
+        # Refused if it exists: no other writer's file is taken over. Permissions follow the umask,
+        # as those of any new file.
         descriptor = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
     try:
         yield partial
@@ -129,10 +194,13 @@ def replacing(path: Path, *, with_digest: bool = False) -> Iterator[Path]:
                 # Has the disk begin to write, which takes as long as the digest.
                 os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
                 beside.write_text(f"{file_digest(partial)}  {path.name}\n")
+            # Content first, then the name, then the folder that holds the name: a crash in between
+            # leaves the old file, never a part of the new one.
             os.fsync(descriptor)
             partial.replace(path)
             _sync_folder(path.parent)
     finally:
+        # Gone already where it has taken its name.
         partial.unlink(missing_ok=True)
         os.close(descriptor)
 
@@ -146,6 +214,7 @@ def _discard_stale(path: Path) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
+    """Flush a folder: a new name in it is on disk only then."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -159,6 +228,7 @@ def failures_named(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        # HDF5's own errors have a text and no strerror.
         reason = error.strerror or str(error)
         sentence = f"{path} could not be written ({reason}); nothing was kept"
         raise reworded(error, sentence) from error

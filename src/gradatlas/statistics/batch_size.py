@@ -67,7 +67,10 @@ def describe_batch_size(
     confidence: float,
     seed: int,
 ) -> None:
-    """Describe the trials of one protocol, epoch and batch size.
+    """Describe the trials of one protocol, epoch and batch size: a row of statistics and maps.
+
+    Every column, its estimator and its source are in docs/statistics.md. Tensors are read once, and
+    once more where the noise scale can be told; all intervals are from the same resamples.
 
     Args:
         shards: All shards of the batch size.
@@ -81,7 +84,9 @@ def describe_batch_size(
         seed: The experiment's seed.
 
     Raises:
-        InputError: The two sets of shards do not have the same trials of the same tensor.
+        InputError: The two sets of shards do not have the same trials of the same tensor, or a
+            shard is damaged.
+        OSError: A file cannot be read or written.
     """
     selection, reference = open_shards(shards), open_shards(largest_batch_shards)
     _check_pair(selection, reference)
@@ -90,7 +95,8 @@ def describe_batch_size(
     trials = {"norm": summary.norm, **selection.scalars, "cosine_to_largest_batch": summary.cosine}
     if _noise_scale_obstacle(selection.settings) is None:
         trials["product_with_others"] = _products_with_others(selection, summary)
-    # Resamples depend on what is described, never on the order of jobs.
+    # Resamples depend on what is described, never on the order of jobs. CRC-32 makes a number of
+    # the protocol's name that is the same in every process, which Python's hash of a text is not.
     protocol = zlib.crc32(selection.protocol.encode())
     own_seed = (seed, protocol, selection.epoch, selection.batch_size)
     resampling = Bootstrap(resamples, confidence, own_seed)
@@ -115,16 +121,32 @@ def summarise_tensors(selection: Selection, reference: Selection, order: int) ->
     """Pass over the tensors once, in step with those of the reference, the largest batch size.
 
     A block of each is all that is held.
+
+    Args:
+        selection: The trials to describe.
+        reference: The same trials at the largest batch size; they may be the same selection.
+        order: Highest order of the moments.
+
+    Returns:
+        Moments of the finite trials, norms and cosines of all, and tr Sigma^2 as the mean of the
+        blocks' estimates, weighted by trials: unbiased, as each of them is, though pairs of trials
+        in different blocks are not used.
+
+    Raises:
+        InputError: A file is damaged.
     """
     usable = np.asarray(np.isfinite([*selection.scalars.values()]).all(axis=0))
     same = selection.batch_size == reference.batch_size
+    # Blocks depend on the tensors' shape alone, so both selections have the same ones.
     others = None if same else _blocks(reference)
+    # Moments of no tensors, which merging leaves as they are.
     total = moments_of(np.empty((0, *selection.shape)), order)
     lengths, cosines, traces, counts = [], [], [], []
     start = 0
     for block in _blocks(selection):
         tensors = block.reshape(len(block), -1)  # (t, element)
         norm = _row_norms(tensors)
+        # Squares of float32 cannot overflow in float64: a tensor is finite if its norm is.
         usable[start : start + len(block)] &= np.isfinite(norm)
         finite = usable[start : start + len(block)]
         start += len(block)
@@ -136,23 +158,31 @@ def summarise_tensors(selection: Selection, reference: Selection, order: int) ->
         traces.append(central.squared_covariance_trace(used))
         counts.append(len(used))
     norm = np.concatenate(lengths)
+    # With itself, exactly 1: a quotient of roundings would make a spread.
     cosine = np.where(norm > 0, 1.0, np.nan) if same else np.concatenate(cosines)
     trace = _weighted_mean(np.array(traces), np.array(counts))
     return TensorSummary(usable, total, norm, cosine, trace)
 
 
 def _weighted_mean(values: Array, counts: NDArray[np.int64]) -> float:
-    """Mean of the values that are known, weighted by the trials behind each."""
+    """Mean of the values that are known, weighted by the trials behind each; NaN if none is.
+
+    Example:
+        >>> _weighted_mean(np.array([1.0, 4.0, np.nan]), np.array([1, 2, 3]))
+        3.0
+    """
     known = np.isfinite(values)
     return float(np.average(values[known], weights=counts[known])) if known.any() else math.nan
 
 
 def _blocks(selection: Selection) -> Iterator[NDArray[np.float32]]:
     nbytes = 4 * math.prod(selection.shape)
+    # Four bytes a weight: tensors are stored in float32.
     return selection.blocks(min(_BLOCK_BYTES, _BLOCK_TRIALS * nbytes))
 
 
 def _row_norms(tensors: NDArray[np.float32]) -> Array:
+    # Products of float32 are summed in float64, without a copy of the block in float64.
     return np.asarray(np.sqrt(np.einsum("ij,ij->i", tensors, tensors, dtype=np.float64)))
 
 
@@ -167,8 +197,24 @@ def weight_maps(moments: Moments) -> dict[str, Array]:
     """Statistics of each weight over trials, each of the tensor's shape.
 
     ``gsnr`` is the gradient signal-to-noise ratio, the unbiased squared mean over the variance,
-    (mean^2 - s^2 / T) / s^2 (Liu et al. 2020, arXiv 2001.07384). It may be negative.
-    A weight whose gradient is the same in all trials has NaN where its variance is divided by.
+    (mean^2 - s^2 / T) / s^2 (Liu et al. 2020, arXiv 2001.07384). It may be negative; numerator and
+    denominator are unbiased, their ratio is not. It is that of a trial's sum: of single samples, at
+    fixed weights, it is smaller by the factor N / (1 - N / P).
+
+    Args:
+        moments: Of the trials' tensors, to order 4 or beyond.
+
+    Returns:
+        ``mean``, ``variance``, ``skewness``, ``excess_kurtosis``, ``moment_5`` and so on up to the
+        moments' order, ``gsnr``. A weight whose gradient is the same in all trials has NaN where
+        its variance is divided by.
+
+    Example:
+        Two weights in two trials: mean 2 and variance 2, so (4 - 2 / 2) / 2; and no variance.
+
+        >>> maps = weight_maps(moments_of(np.array([[1.0, 5.0], [3.0, 5.0]]), order=4))
+        >>> maps["variance"].tolist(), maps["gsnr"].tolist()
+        ([2.0, 0.0], [1.5, nan])
     """
     variance = central.variance(moments)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -192,6 +238,8 @@ def _higher_moments(moments: Moments) -> dict[str, Array]:
 def _products_with_others(selection: Selection, summary: TensorSummary) -> Array:
     """Average scalar product of each tensor with those of the other finite trials, shape (T,).
 
+    (T S_i . mean - |S_i|^2) / (T - 1). Over trials it averages to the unbiased |E S|^2.
+
     This is a second pass: it needs the mean of all trials, which is known after the first.
     NaN where a trial diverged, and everywhere if there is no other.
     """
@@ -202,6 +250,7 @@ def _products_with_others(selection: Selection, summary: TensorSummary) -> Array
         np.einsum("ij,j->i", block.reshape(len(block), -1), mean) for block in _blocks(selection)
     ]
     with np.errstate(invalid="ignore"):
+        # T times the mean is the sum of all; less the trial itself, it is that of the others.
         others = (count * np.concatenate(products) - summary.norm**2) / (count - 1)
     return np.where(summary.finite, others, np.nan)
 
@@ -299,10 +348,12 @@ def _interval_columns(
         spread = norms.shape_statistics(weights, norm)[:3]
         return np.concatenate([spread, norms.weighted_l_ratios(weights, norm), means])
 
+    # One call, so that all these statistics come from the same resamples.
     *found, signal = bootstrap(statistic, clusters, resampling).T.tolist()  # (k, 3)
     shape = norms.shape_intervals(norm, clusters, resampling).T.tolist()
     noise: Sequence[float] = (math.nan,) * 3
     if _noise_scale_obstacle(settings) is None:
+        # The interval of the reciprocal, which has no pole, inverted.
         factor = noise_scale.noise_scale_factor(settings)
         noise = noise_scale.reciprocal_interval(*(value / factor for value in signal))
     ends = [*found[:3], *shape, *found[3:], noise]
@@ -317,7 +368,12 @@ def _interval_columns(
 
 
 def _known_mean(weights: Array, values: Array) -> Array:
-    """Weighted mean of the trials whose value is known, shape (...,)."""
+    """Weighted mean of the trials whose value is known, shape (...,); NaN where none is.
+
+    Example:
+        >>> float(_known_mean(np.array([1.0, 2.0, 1.0]), np.array([1.0, 4.0, np.nan])))
+        3.0
+    """
     known = np.isfinite(values)
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.asarray(weights @ np.where(known, values, 0.0) / (weights @ known))
@@ -335,6 +391,8 @@ def _covariance_columns(settings: TrialSettings, summary: TensorSummary) -> dict
     """Total variance, unbiased squared mean and effective rank (tr Sigma)^2 / tr Sigma^2."""
     moments, trace = summary.moments, summary.squared_covariance_trace
     total = float(central.variance(moments).sum())
+    # |mean S|^2 exceeds |E S|^2 by tr Sigma_S / T on average. The difference may be negative and is
+    # never clamped.
     squared_mean = float(np.square(moments.mean).sum()) - total / max(moments.count, 1)
     independent = settings.sample_sets is None
     return {

@@ -96,7 +96,9 @@ def compare_batch_sizes(
     confidence: float,
     seed: int,
 ) -> None:
-    """Compare all batch sizes of all protocols and epochs.
+    """Compare all batch sizes of all protocols and epochs: the job behind the comparing tables.
+
+    Only scalars of the trials are read, never a tensor.
 
     Args:
         maps: The maps of all batch sizes.
@@ -105,8 +107,14 @@ def compare_batch_sizes(
         resamples: Bootstrap resamples of each interval.
         confidence: Confidence level of intervals and verdicts.
         seed: The experiment's seed.
+
+    Raises:
+        InputError: Batch sizes of one protocol and epoch do not have the same trials.
+        OSError: A file cannot be read or written.
     """
     trials = read_paired(maps)
+    # One seed for all tables, so that batch sizes are compared by the same resamples. CRC-32 is the
+    # same in every process, which Python's hash of a text is not.
     resampling = Bootstrap(resamples, confidence, (seed, zlib.crc32(b"comparison")))
     scaling, curves = compare_laws(trials)
     tables = {
@@ -157,6 +165,17 @@ def judge(trials: Sequence[PairedTrials], resampling: Bootstrap) -> pd.DataFrame
     most 1 - confidence. A claim is ``not reproduced`` where the test against it rejects,
     ``reproduced`` where only the test for it does, and ``undecided`` otherwise. Trials are in
     ascending order of epochs; where two are compared, the row is that of the later one.
+
+    The tests use the jackknife covariance of paired statistics and Student's t with one degree of
+    freedom less than there are independent draws; that of claim 7 is the F test of the analysis of
+    variance. The rules and margins are in ``CLAIMS`` and docs/statistics.md.
+
+    Args:
+        trials: Of each protocol and epoch.
+        resampling: For the intervals beside the verdicts; its confidence is also that of verdicts.
+
+    Returns:
+        One row per claim, protocol and epoch, with p-values after the correction.
     """
     columns = [
         *("claim", "protocol", "epoch", "statistic", "estimate", "low", "high"),
@@ -169,16 +188,38 @@ def judge(trials: Sequence[PairedTrials], resampling: Bootstrap) -> pd.DataFrame
     table, sides = pd.DataFrame(rows, columns=columns), ["for_p_value", "against_p_value"]
     table[sides] = holm(table[sides].to_numpy(dtype=float).ravel()).reshape(-1, 2)
     supported, opposed = (table[side] < 1 - resampling.confidence for side in sides)
+    # The test against a claim goes first: a mean may rise on the whole and yet fall too far
+    # somewhere.
     verdicts = np.select([opposed, supported], ["not reproduced", "reproduced"], "undecided")
     table.insert(columns.index("for_p_value"), "verdict", verdicts)
     return table.sort_values(["claim", "protocol", "epoch"], ignore_index=True)
 
 
 def holm(p_values: Array) -> Array:
-    """P-values corrected for their number by Holm's step-down procedure (1979), same shape."""
+    """P-values corrected for their number by Holm's step-down procedure (1979).
+
+    The i-th smallest of m, times m - i + 1, is at least the corrected value before it and at most
+    1. To reject what lies below a level then errs in any of them with at most that probability,
+    however the tests depend on each other. Bonferroni's correction, all times m, rejects less.
+
+    Args:
+        p_values: Shape (m,).
+
+    Returns:
+        The corrected p-values in the order given, shape (m,).
+
+    Example:
+        0.01 times 3, then 0.03 times 2; 0.04 times 1 is raised to the one before it:
+
+        >>> holm(np.array([0.01, 0.04, 0.03])).round(9).tolist()
+        [0.03, 0.06, 0.06]
+        >>> np.minimum(1, 3 * np.array([0.01, 0.04, 0.03])).round(9).tolist()  # Bonferroni's
+        [0.03, 0.12, 0.09]
+    """
     order = np.argsort(p_values)
     steps = p_values[order] * np.arange(len(p_values), 0, -1)
     corrected = np.empty_like(steps)
+    # No hypothesis is rejected before one whose p-value is smaller.
     corrected[order] = np.minimum(1, np.maximum.accumulate(steps))
     return corrected
 
@@ -233,9 +274,14 @@ def _interval(contrast: Array, statistic: Clustered, resampling: Bootstrap) -> l
 
 
 def _rises(name: str, sizes: Sizes, statistic: Clustered, resampling: Bootstrap) -> Evidence:
-    """The slope is positive, or negative, or some pair falls by more than 5 %."""
+    """The slope is positive, or negative, or some pair falls by more than 5 %.
+
+    Means are in logarithms, so that the difference of a pair is the log of a ratio. The smallest
+    p-value of all pairs is multiplied by their number (Bonferroni).
+    """
     slope, pooled = slope_contrast(np.log(sizes)), jackknife(*statistic)
     each = np.eye(len(sizes))
+    # Every pair, not neighbours alone: a slow decline over many batch sizes is a fall as well.
     falls = np.stack([a - b for a, b in combinations(each, 2)])  # smaller less larger batch size
     falling = len(falls) * pooled.above(falls, -FALL_MARGIN).min()
     supports, negative = pooled.above(slope[None]), pooled.above(-slope[None])
@@ -254,8 +300,11 @@ def _largest_fall(sizes: Sizes, falls: Array, values: Array) -> str:
 
 
 def _square_root(sizes: Sizes, means: Clustered, resampling: Bootstrap) -> Evidence:
+    """Every log mean within the margin of the fitted law, from both sides; or some outside."""
     pooled, (contrasts, law) = jackknife(*means), square_root_law(sizes)
     both_sides, laws = np.concatenate([contrasts, -contrasts]), np.concatenate([law, -law])
+    # Contrast c with law l: c - l and l - c above -margin is inside, one of them above margin
+    # outside.
     inside = pooled.above(both_sides, laws - LAW_MARGIN)
     outside = pooled.above(both_sides, laws + LAW_MARGIN)
     deviations = contrasts @ pooled.estimate - law
@@ -278,6 +327,7 @@ def _early_larger(
         first, second = np.split(means, 2)  # (B, ...)
         return np.asarray(np.log(first / second))
 
+    # The trials of both epochs draw the same samples, so their ratio is paired too.
     ratios, each = of_means(log_ratios, np.concatenate(norms), trials), np.eye(len(sizes))
     pooled = jackknife(*ratios)
     smallest = int(np.argmin(pooled.estimate))
@@ -285,12 +335,15 @@ def _early_larger(
     name = f"smallest ratio of the mean norms, {epochs} (batch size {sizes[smallest]})"
     ends = [math.exp(end) for end in _interval(each[smallest], ratios, resampling)]
     remark = f"the largest ratio is {math.exp(pooled.estimate.max()):.2f}"
+    # Known is how many diverged at each epoch, not at one or the other: at least the larger.
     common = replace(late, trials=trials, diverged=max(early.diverged, late.diverged))
     return common, (name, ends, pooled.above(each), pooled.above(-each), remark)
 
 
 def _tails(paired: PairedTrials, resampling: Bootstrap) -> Evidence:
+    """The slope of L-kurtosis against log B is positive, or stays below the margin over all B."""
     sizes, logarithms = paired.batch_sizes, np.log(paired.batch_sizes)
+    # The slope times the range of log B: a change of L-kurtosis, which the margin is given for.
     change = slope_contrast(logarithms) * np.ptp(logarithms)
 
     def kurtosis(weights: Array) -> Array:
@@ -307,6 +360,11 @@ def _tails(paired: PairedTrials, resampling: Bootstrap) -> Evidence:
 
 
 def _competition(paired: PairedTrials, means: Clustered, resampling: Bootstrap) -> Evidence:
+    """The mean of |S| at the largest batch size is below all others, or above one.
+
+    Compared with the sum of the steps' lengths one large step would be shorter by the triangle
+    inequality wherever the weights stay, which would test nothing.
+    """
     smallest, largest = paired.batch_sizes[[0, -1]]
     each = np.eye(len(paired.batch_sizes))
     larger = each[-1] - each[:-1]  # largest batch size less each other
@@ -319,11 +377,13 @@ def _competition(paired: PairedTrials, means: Clustered, resampling: Bootstrap) 
 
 
 def _samples_not_order(paired: PairedTrials, resampling: Bootstrap) -> Evidence:
+    """The sets have more than half of the variance at every batch size, or less at one."""
     sizes = paired.batch_sizes
     sources = [analyse_variance(norms, paired.clusters) for norms in paired.norm]
     more, less = np.array([source.p_values(SAMPLE_SHARE) for source in sources]).T  # (B,) each
     shares = [source.sample_share for source in sources]
     smallest = int(np.argmin(shares))
+    # The exact interval: a bootstrap over the few sets covers too little.
     ends = (shares[smallest], *sources[smallest].interval(resampling.confidence))
     listed = (f"{share:.2f} at {size}" for share, size in zip(shares, sizes, strict=True))
     remark = f"share of the samples by batch size: {', '.join(listed)}"
@@ -332,7 +392,13 @@ def _samples_not_order(paired: PairedTrials, resampling: Bootstrap) -> Evidence:
 
 
 def render(verdicts: pd.DataFrame, definitions: pd.DataFrame, confidence: float) -> str:
-    """The verdicts as a Markdown page."""
+    """The verdicts as a Markdown page.
+
+    Args:
+        verdicts: The table of ``judge``.
+        definitions: The table of ``compare_definitions``.
+        confidence: Level of intervals and verdicts, between 0 and 1.
+    """
     level = f"{confidence:.0%}"
     parts = [
         "# The article's claims",

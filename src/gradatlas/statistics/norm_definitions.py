@@ -45,13 +45,33 @@ NORM_DEFINITIONS: Mapping[str, tuple[str, Callable[[PairedTrials], Array]]] = {
 
 
 def square_root_law(batch_sizes: NDArray[np.integer]) -> tuple[Array, Array]:
-    """Contrasts of log means, (B, B), and what less, (B,), they deviate from a square-root law."""
+    """Contrasts of log means, (B, B), and what less, (B,), they deviate from a square-root law.
+
+    The least-squares fit of log m = a + log(B) / 2 has a = mean(log m - log(B) / 2): each contrast
+    is a log mean less the mean of all, and less the same of log(B) / 2 it is the log of measured
+    over fitted.
+
+    Args:
+        batch_sizes: Shape (B,).
+
+    Example:
+        >>> contrasts, law = square_root_law(np.array([1, 4, 16]))
+        >>> deviations = contrasts @ np.log([3.0, 6.0, 12.0]) - law  # of 3 sqrt(B)
+        >>> np.abs(deviations).round(9).tolist()
+        [0.0, 0.0, 0.0]
+        >>> np.exp(contrasts @ np.log([3.0, 6.6, 12.0]) - law).round(3).tolist()  # 10 % more
+        [0.969, 1.066, 0.969]
+    """
     centring = np.eye(len(batch_sizes)) - 1 / len(batch_sizes)
     return centring, centring @ (0.5 * np.log(batch_sizes))
 
 
 def compare_definitions(trials: Sequence[PairedTrials], resampling: Bootstrap) -> pd.DataFrame:
     """Exponent, monotonicity and trend of the spread of every definition.
+
+    "The gradient norm" may be any of ``NORM_DEFINITIONS``, and each has an exponent of its own. A
+    slope of 1/2 alone does not show a square-root law, as a curve that is flat, rises and is flat
+    again can have it: hence the tests of fit and the largest deviation.
 
     Protocols whose trials share sample sets are left out: they have too few independent draws.
 
@@ -61,6 +81,28 @@ def compare_definitions(trials: Sequence[PairedTrials], resampling: Bootstrap) -
         exponent 1/2, ``lack_of_fit_p_value`` of the power law; ``square_root_deviation`` the
         largest relative deviation of a mean from the fitted square-root law, ``smallest_step`` the
         smallest ratio of neighbouring means.
+
+    Example:
+        Fixed weights and no signal: a minibatch of B independent samples has |g_t| = sqrt(B), and a
+        trial of 64 samples |S| = 8 at every batch size.
+
+        >>> from types import SimpleNamespace
+        >>> sizes, trial = np.array([1, 4, 16]), np.arange(40)
+        >>> noise = np.random.default_rng(0).normal(1, 0.05, size=40)
+        >>> paired = SimpleNamespace(
+        ...     key=("frozen", 2), own_samples=True, batch_sizes=sizes, trials=trial,
+        ...     batches_per_trial=64 // sizes, clusters=trial, norm=np.full((3, 1), 8) * noise,
+        ...     path_length=(64 / np.sqrt(sizes))[:, None] * noise,
+        ...     sum_of_squares=np.full((3, 1), 64) * noise**2)
+        >>> table = compare_definitions([paired], Bootstrap(100, 0.95, (0,)))
+        >>> for row in table.itertuples():
+        ...     print(f"{row.formula}: {round(row.exponent, 2) + 0.0:+.1f}")
+        |S|: +0.0
+        |S| / B: -1.0
+        |S| / K: +1.0
+        sum |g_t| / K: +0.5
+        sqrt(sum |g_t|^2): +0.0
+        sqrt(sum |g_t|^2 / K): +0.5
     """
     rows = [
         (*paired.key, name, formula, *_compare(paired, values(paired), resampling))
@@ -85,13 +127,16 @@ def _compare(paired: PairedTrials, norms: Array, resampling: Bootstrap) -> tuple
     found = bootstrap(lambda w: np.tensordot(statistic(w), slope, (1, 0)), clusters, resampling)
     exponent, spread_exponent = found.T.tolist()  # each with the ends of its interval
     means = jackknife(*log_means(norms, paired.clusters))
+    # Two-sided: twice the smaller of both one-sided p-values.
     against_half = 2 * means.above(np.stack([slope, -slope]), np.array([0.5, -0.5])).min()
     _, law = square_root_law(paired.batch_sizes)
+    # As ``square_root_law``'s contrasts, which subtract the mean over batch sizes.
     deviation = np.abs(means.estimate - means.estimate.mean() - law).max()
-    steps = np.diff(means.estimate)
+    steps = np.diff(means.estimate)  # logarithms of ratios of neighbours, (B - 1,)
     flat = np.abs(steps).max() < _ROUNDING  # as |S| where weights stay
     return (
         *exponent,
+        # Where the exponent has no interval, for want of draws or spread, it has no test either.
         np.nan if np.isnan(exponent[1]) else min(1.0, against_half),
         np.nan if flat else power_law_p_value(means, paired.batch_sizes),
         float(np.expm1(deviation)),
@@ -99,5 +144,6 @@ def _compare(paired: PairedTrials, norms: Array, resampling: Bootstrap) -> tuple
         float(np.exp(steps.min())),
         *spread_exponent,
         bool(deviation < LAW_MARGIN),
+        # The lower end of the interval: NaN, no interval, counts as no growth.
         spread_exponent[1] > 0,
     )

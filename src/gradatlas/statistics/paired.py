@@ -18,7 +18,11 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class PairedTrials:
-    """The scalars of the trials of one protocol and epoch that diverged at no batch size."""
+    """The scalars of the trials of one protocol and epoch that diverged at no batch size.
+
+    Trial k draws the same samples in the same order at every batch size, so that differences
+    between batch sizes are taken trial by trial: what they share cancels.
+    """
 
     settings: TrialSettings  # at the smallest batch size; only that changes
     batch_sizes: NDArray[np.int64]  # ascending, shape (B,)
@@ -41,7 +45,7 @@ class PairedTrials:
 
     @property
     def batches_per_trial(self) -> NDArray[np.int64]:
-        """Minibatches of one trial at each batch size, shape (B,)."""
+        """Minibatches of one trial at each batch size, ceil(N / B), shape (B,)."""
         return -(-self.settings.samples_per_trial // self.batch_sizes)
 
     @property
@@ -56,6 +60,7 @@ def read_paired(paths: Sequence[Path]) -> list[PairedTrials]:
     Raises:
         InputError: Batch sizes of one protocol and epoch do not have the same trials.
     """
+    # ``groupby`` joins neighbours alone. The order is also that of batch sizes and epochs.
     scalars = sorted(map(read_trials, paths), key=lambda item: key_of(item.settings))
     groups = groupby(scalars, lambda item: key_of(item.settings)[:2])
     return [_pair(list(members)) for _, members in groups]
@@ -71,9 +76,11 @@ def _pair(members: Sequence[TrialScalars]) -> PairedTrials:
                 f"{settings.epoch} has {len(other.columns['trial'])} trials, expected the same "
                 f"{len(trials)} as batch size {settings.batch_size}; collect the rest"
             )
+    # A trial that diverged at one batch size is left out at all, so that pairs stay pairs.
     finite = np.asarray(np.all([member.finite for member in members], axis=0))
 
     def stack(name: str) -> Array:
+        # Products with other trials exist only where they tell the noise scale.
         missing = np.full(len(finite), np.nan)
         return np.stack([member.columns.get(name, missing)[finite] for member in members])
 

@@ -50,12 +50,23 @@ class TrialScalars:
 
 
 def key_of(settings: TrialSettings) -> tuple[str, int, int]:
-    """Protocol, epoch and batch size, which tell rows of a table apart."""
+    """Protocol, epoch and batch size, which tell rows of a table apart.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> key_of(SimpleNamespace(protocol="sgd", epoch=2, batch_size=8))
+        ('sgd', 2, 8)
+    """
     return settings.protocol, settings.epoch, settings.batch_size
 
 
 def write_description(path: Path, description: Description) -> None:
-    """Write a row as JSON, whole or not at all; NaN and infinity become null."""
+    """Write a row as JSON, whole or not at all; NaN and infinity become null.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
+    # JSON has neither NaN nor infinity; what Python writes for them other programs refuse.
     values = {c: v if math.isfinite(v) else None for c, v in description.values.items()}
     content = {
         "settings": to_mapping(description.settings),
@@ -79,7 +90,18 @@ def write_maps(
 
     The selection's attributes become those of the file. The Hill plot is the tail index of the
     norms at 1, 2, ... upper order statistics.
+
+    Args:
+        path: File to write; an existing one is replaced.
+        selection: What is described.
+        weights: Maps by name, each of the tensor's shape.
+        trials: Scalars of the trials by name, shape (T,).
+        hill_plot: Shape (finite trials - 1,), or empty.
+
+    Raises:
+        OSError: The file cannot be written.
     """
+    # Made in memory, as it is small, and written like every file: whole or not at all.
     buffer = io.BytesIO()
     with h5py.File(buffer, "w") as file:
         file.attrs.update(selection.attributes)
@@ -117,7 +139,13 @@ def read_trials(path: Path) -> TrialScalars:
 
 
 def gather(rows: Sequence[Path], table: Path, notes: Path) -> None:
-    """Write rows of all batch sizes as one table, and why numbers of it are missing as another."""
+    """Write rows of all batch sizes as one table, and why numbers of it are missing as another.
+
+    Args:
+        rows: JSON files of ``write_description``, in any order.
+        table: CSV file to write, one row a batch size.
+        notes: CSV file to write, one row per number that is missing or needs a remark.
+    """
     descriptions = sorted(map(read_description, rows), key=lambda item: key_of(item.settings))
     keys = [key_of(item.settings) for item in descriptions]
     values = pd.DataFrame([item.values for item in descriptions])
@@ -140,9 +168,24 @@ def normalise(statistics: pd.DataFrame) -> pd.DataFrame:
     """Bring every row to the mean norm of the largest batch size of its protocol and epoch.
 
     Mean and standard deviation are multiplied by m_max / m, as if all batch sizes had moved the
-    same mean distance, and stand behind those of the norm.
+    same mean distance, and stand behind those of the norm. The relative standard deviation stays.
+
+    Args:
+        statistics: With columns ``mean_norm``, ``std_norm`` and ``relative_std_high``, one row per
+            protocol, epoch and batch size.
+
+    Returns:
+        A copy with ``normalised_mean`` and ``normalised_std``; NaN where either mean is missing.
+
+    Example:
+        >>> statistics = pd.DataFrame(
+        ...     [("sgd", 2, 1, 10.0, 1.0, 0.2), ("sgd", 2, 64, 80.0, 4.0, 0.1)],
+        ...     columns=[*KEY, "mean_norm", "std_norm", "relative_std_high"])
+        >>> normalise(statistics)[["normalised_mean", "normalised_std"]].to_numpy().tolist()
+        [[80.0, 8.0], [80.0, 4.0]]
     """
     mean = statistics["mean_norm"]
+    # The row of the largest batch size, for every row of the same protocol and epoch.
     largest = statistics.groupby(KEY[:2])["batch_size"].transform("idxmax")
     factor = mean.loc[largest].to_numpy() / mean.to_numpy()
     place, result = [*statistics].index("relative_std_high") + 1, statistics.copy()
@@ -163,7 +206,14 @@ def compare_seeds(
 
     Trials take the same samples in every run, so what is left between them is the training. One
     row per statistic of a batch size, and one per claim with the number of seeds of each verdict;
-    intervals are of the means over seeds.
+    intervals are of the means over seeds, by Student's t: there are far too few for a bootstrap.
+
+    Args:
+        statistics: ``statistics.csv`` of each training seed.
+        claims: ``claims.csv`` of each training seed.
+        statistics_table: CSV file to write.
+        claims_table: CSV file to write.
+        confidence: Level of the intervals, between 0 and 1.
     """
     rows = pd.concat(map(pd.read_csv, statistics), ignore_index=True)
     names = [str(name) for name in rows]
@@ -182,6 +232,13 @@ def _spread(rows: pd.DataFrame, key: list[str], value: str, confidence: float) -
 
     One row per key, in the order they first appear, of the seeds that have a number; NaN where
     fewer than two have one, and mean where none has.
+
+    Example:
+        Two seeds: the quantile of t with one degree of freedom is 12.7.
+
+        >>> rows = pd.DataFrame({"statistic": ["mean_norm", "mean_norm"], "value": [9.0, 11.0]})
+        >>> _spread(rows, ["statistic"], "value", 0.95).round(1).to_numpy().tolist()
+        [['mean_norm', 2, 10.0, 1.4, -2.7, 22.7]]
     """
     found = rows.groupby(key, sort=False)[value].agg(["count", "mean", "std"])
     degrees = (found["count"] - 1).clip(lower=1)  # of freedom; std is NaN where there are none
@@ -191,5 +248,14 @@ def _spread(rows: pd.DataFrame, key: list[str], value: str, confidence: float) -
 
 
 def write_csv(path: Path, table: pd.DataFrame) -> None:
-    """Write a table whole or not at all; numbers in full precision, NaN as ``nan``."""
+    """Write a table whole or not at all; numbers in full precision, NaN as ``nan``.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder, "table.csv")
+        ...     write_csv(path, pd.DataFrame({"batch_size": [1, 4], "mean": [0.1 + 0.2, math.nan]}))
+        ...     path.read_text().splitlines()
+        ['batch_size,mean', '1,0.30000000000000004', '4,nan']
+    """
     replace_file(path, table.to_csv(index=False, na_rep="nan").encode())
