@@ -94,7 +94,7 @@ def test_bytes_depend_on_neither_order_nor_time(tmp_path: Path) -> None:
         ({"parameter": "hidden1.weight"}, "has parameter hidden1.weight, but"),
         ({"update": SGD(0.1)}, "has update .*learning_rate=0.1.*, but .*=0.01"),
         ({"samples_per_trial": 16, "sample_sets": 2}, "has sample_sets 2, but .* has None"),
-        ({"hidden": (9,)}, r"has hidden \(9,\), but .* has \(8,\)"),
+        ({"model": {"hidden": [9]}}, r"has model .*\[9\].*, but .* has .*\[1024\]"),
         ({"training": Training(64, 0.01, 0.0)}, "has training .*batch_size=64"),
         ({"shape": (3, 9)}, r"has shape \(3, 9\), but .* has \(3, 8\)"),
     ],

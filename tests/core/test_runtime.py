@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from gradatlas.core import runtime
@@ -49,8 +50,6 @@ def test_cuda_is_never_replaced_in_silence(machine: bool) -> None:
 
 
 def test_this_machine_has_a_device() -> None:
-    import torch
-
     assert resolve_device("auto") == ("cuda" if torch.cuda.is_available() else "cpu")
 
 
@@ -87,19 +86,22 @@ def pools() -> dict[str, int]:
     return {pool["filepath"]: pool["num_threads"] for pool in threadpool_info()}
 
 
-def test_libraries_keep_to_one_thread_and_get_theirs_back() -> None:
-    import torch
+@single_threaded()
+def failing_work() -> None:
+    assert set(pools().values()) == {1}
+    assert torch.get_num_threads() == 1
+    with single_threaded():
+        assert set(pools().values()) == {1}
+    assert set(pools().values()) == {1}
+    raise KeyError
 
+
+def test_libraries_keep_to_one_thread_and_get_theirs_back() -> None:
     torch.set_num_threads(2)
     with threadpool_limits(2):
         before = pools()
         assert 2 in before.values()
-        with pytest.raises(KeyError), single_threaded():
-            assert set(pools().values()) == {1}
-            assert torch.get_num_threads() == 1
-            with single_threaded():
-                assert set(pools().values()) == {1}
-            assert set(pools().values()) == {1}
-            raise KeyError
+        with pytest.raises(KeyError):
+            failing_work()
         assert pools() == before
         assert torch.get_num_threads() == 2

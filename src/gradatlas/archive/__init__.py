@@ -15,11 +15,12 @@ Example:
     >>> from gradatlas import archive
     >>> from gradatlas.archive.format import DATASETS, entry_shape
     >>> from gradatlas.core.provenance import Provenance
-    >>> from gradatlas.core.settings import TrialRange, TrialSettings, Update
+    >>> from gradatlas.core.settings import TrialRange, TrialSettings
+    >>> from gradatlas.core.updates import Frozen
     >>> settings = TrialSettings(
-    ...     protocol="frozen", epoch=2, batch_size=4, update=Update("none", 0.0),
-    ...     samples_per_trial=16, sample_sets=None, parameter="last.bias", seed=0, training_seed=0,
-    ...     dataset="MNIST", training_samples=60_000, hidden=(8,), training=None)
+    ...     protocol="frozen", epoch=2, batch_size=4, update=Frozen(), samples_per_trial=16,
+    ...     sample_sets=None, parameter="last.bias", seed=0, training_seed=0, dataset="MNIST",
+    ...     training_samples=60_000, model={"hidden": [8]}, training=None)
     >>> facts = Provenance(
     ...     checkpoint_sha256="0" * 64, device="cpu", code_commit="unknown", library_versions={})
     >>> block = {n: np.ones((2, *entry_shape(n, (3,), 16)), t) for n, t in DATASETS.items()}

@@ -6,7 +6,7 @@ tables; nothing copies its fields one by one.
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from gradatlas.core.files import mapping_digest
@@ -40,7 +40,7 @@ class TrialSettings:
     dataset: str  # name of the data set
     training_samples: int  # samples of its training set, P; 0 until the data have been read
     # the network, as the configuration describes it; None in files of format version 1
-    model: Mapping[str, Any] | None
+    model: Mapping[str, Any] | None = field(hash=False)  # a mapping has no hash
     training: Training | None  # how the checkpoint was trained; None in files of format version 1
 
     @property
