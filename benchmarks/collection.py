@@ -28,18 +28,24 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 from numpy.typing import NDArray
 
 from gradatlas.collect.prepare import prepare
 from gradatlas.collect.trial import Engine
+from gradatlas.core.configuration import read_experiment
 from gradatlas.core.random import trial_samples
-from gradatlas.core.settings import Training, batches
+from gradatlas.core.settings import Training, batches, to_mapping
 from gradatlas.core.updates import SGD, Frozen
 from gradatlas.data.idx import Split, load_train
 from gradatlas.models.perceptron import Architecture, Perceptron, initial_parameters
 from gradatlas.train.checkpoint import save_checkpoint
 
 ROOT = Path(__file__).parents[1]
+EXPERIMENT = read_experiment(
+    yaml.safe_load((ROOT / "config.yaml").read_text()),
+    ROOT / "workflow" / "schemas" / "config.schema.yaml",
+)
 BATCH_SIZES = [1, 2, 3, 4, 5, 6, 7, 8, 16, 32, 64, 128, 256, 512, 1024]
 INPUTS, HIDDEN, CLASSES, SAMPLES = 784, 1024, 10, 1024
 RATE = 0.01
@@ -368,14 +374,12 @@ def job_peak_memory(weights: Weights) -> float:
     with tempfile.TemporaryDirectory() as folder:
         start = Path(folder, "checkpoint.safetensors")
         save_checkpoint(start, weights, {})
+        settings = EXPERIMENT.trial_settings("sgd", 0, 1, training_seed=0)
         work = f"""
 from pathlib import Path
 from gradatlas.collect.shard import collect
-from gradatlas.core.settings import Training, TrialRange, TrialSettings
-from gradatlas.core.updates import SGD
-settings = TrialSettings("sgd", 0, 1, SGD({RATE}), {SAMPLES}, None, "last.weight", 0, 0, "MNIST", 0,
-                         {{"hidden": [{HIDDEN}]}}, Training(1024, {RATE}, 0.0))
-collect(Path({folder!r}, "shard.h5"), settings, TrialRange(0, 99),
+from gradatlas.core.settings import TrialRange, from_mapping
+collect(Path({folder!r}, "shard.h5"), from_mapping({to_mapping(settings)}), TrialRange(0, 99),
         checkpoint=Path({str(start)!r}), data=Path({str(ROOT / "resources" / "mnist")!r}),
         device="cpu")
 """

@@ -129,7 +129,7 @@ def test_shards_on_disk_stay_and_other_files_do_not_count(tmp_path: Path) -> Non
 def test_the_main_one_moves_and_draws_samples_of_its_own_where_one_does(
     protocols: dict[str, Any], main: str
 ) -> None:
-    assert planning.main_protocol(experiment(protocols)).name == main
+    assert planning.main_protocol(experiment(protocols)).settings.protocol == main
     assert planning.protocol_roles(experiment(protocols))["main"] == main
 
 

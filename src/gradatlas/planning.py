@@ -49,9 +49,9 @@ def results_folders(experiment: Experiment) -> dict[str, int]:
 def grid(experiment: Experiment, *protocols: str) -> list[tuple[str, int, int]]:
     """Every (protocol, epoch, batch size) of the experiment, or of some of its protocols."""
     return [
-        (protocol.name, epoch, batch_size)
-        for protocol in experiment.protocols.values()
-        if not protocols or protocol.name in protocols
+        (name, epoch, batch_size)
+        for name, protocol in experiment.protocols.items()
+        if not protocols or name in protocols
         for epoch in experiment.checkpoints
         for batch_size in protocol.batch_sizes
     ]
@@ -109,8 +109,8 @@ def _new_shard(
 def main_protocol(experiment: Experiment) -> Protocol:
     """The protocol closest to the article's: weights move, trials have samples of their own."""
     protocols = experiment.protocols.values()
-    moving = [item for item in protocols if item.update.moves]
-    own_samples = [item for item in moving if item.sample_sets is None]
+    moving = [item for item in protocols if item.settings.update.moves]
+    own_samples = [item for item in moving if item.settings.sample_sets is None]
     return [*own_samples, *moving, *protocols][0]
 
 
@@ -121,11 +121,11 @@ def protocol_roles(experiment: Experiment) -> dict[str, str | list[str]]:
         ``main``: that of ``main_protocol``; ``frozen``: those whose weights stay; ``reordered``:
         those whose trials share sample sets.
     """
-    protocols = experiment.protocols.values()
+    records = [protocol.settings for protocol in experiment.protocols.values()]
     return {
-        "main": main_protocol(experiment).name,
-        "frozen": [item.name for item in protocols if not item.update.moves],
-        "reordered": [item.name for item in protocols if item.sample_sets is not None],
+        "main": main_protocol(experiment).settings.protocol,
+        "frozen": [item.protocol for item in records if not item.update.moves],
+        "reordered": [item.protocol for item in records if item.sample_sets is not None],
     }
 
 
@@ -141,7 +141,7 @@ def data_files(experiment: Experiment, folder: Path) -> tuple[list[str], bool]:
     paths = [str(path) for path in idx_paths(folder).values()]
     available = count_training_samples(folder)
     for protocol in experiment.protocols.values():
-        check_samples(protocol.name, protocol.samples_per_trial, experiment.dataset, available)
+        check_samples(protocol.settings, available)
     return paths, False
 
 

@@ -56,8 +56,8 @@ def test_the_default_experiment_has_three_protocols_with_their_own_trials() -> N
     }
     assert len(experiment.protocols["sgd"].batch_sizes) == 15
     assert experiment.protocols["frozen"].batch_sizes == (1, 32, 1024)
-    assert experiment.protocols["sgd"].sample_sets is None
-    assert experiment.protocols["sgd_reordered"].sample_sets == 10
+    assert experiment.protocols["sgd"].settings.sample_sets is None
+    assert experiment.protocols["sgd_reordered"].settings.sample_sets == 10
     assert experiment.checkpoints == (2, 30)
 
 
@@ -248,10 +248,10 @@ def assert_sound(experiment: Experiment) -> None:
     assert all(a < b for a, b in pairwise(experiment.training_seeds))
     assert all(type(seed) is int for seed in experiment.training_seeds)
     for name, protocol in experiment.protocols.items():
-        assert name == protocol.name
+        assert name == protocol.settings.protocol
         assert protocol.batch_sizes[0] >= 1
-        assert protocol.batch_sizes[-1] <= protocol.samples_per_trial
-        assert protocol.trials % (protocol.sample_sets or 1) == 0
+        assert protocol.batch_sizes[-1] <= protocol.settings.samples_per_trial
+        assert protocol.trials % (protocol.settings.sample_sets or 1) == 0
         settings = experiment.trial_settings(name, 0, protocol.batch_sizes[0], experiment.seed)
         assert from_mapping(json.loads(json.dumps(to_mapping(settings)))) == settings
         assert len(settings.digest) == 64
@@ -275,10 +275,10 @@ def test_the_digest_follows_what_determines_tensors_and_nothing_else() -> None:
 
 
 def test_a_trial_needs_no_more_samples_than_there_are() -> None:
-    check_samples("sgd", 60_000, "MNIST", 60_000)
+    check_samples(replace(RECORD, samples_per_trial=60_000), 60_000)
 
     with pytest.raises(InputError, match=r"sgd is 60001, expected at most 60000.*MNIST"):
-        check_samples("sgd", 60_001, "MNIST", 60_000)
+        check_samples(replace(RECORD, samples_per_trial=60_001), 60_000)
 
 
 @pytest.mark.parametrize(

@@ -116,7 +116,7 @@ def settings(wildcards):
     """The record of the trials that a file holds."""
     return to_mapping(
         experiment.trial_settings(
-            wildcards.get("protocol", MAIN_PROTOCOL.name),
+            wildcards.get("protocol", ROLES["main"]),
             int(wildcards.get("epoch", 0)),
             int(wildcards.get("batch_size", 0)),
             training_seed(wildcards),
@@ -158,10 +158,11 @@ def table(name, caption, shows):
 
 
 def figure(name, category, shows):
-    """Files of a figure, the first of them in the report under its category."""
+    """Files of a figure, the first of them in the report, with a caption where there is one."""
+    captioned = Path(workflow.basedir, "workflow", "report", f"{name}.rst").exists()
     first = report(
         f"<results>/figures/{name}.{REPORT_FORMAT}",
-        caption=f"../report/{name}.rst",
+        caption=f"../report/{name}.rst" if captioned else None,
         category=category,
         labels=labels(figure=shows),
     )

@@ -17,7 +17,7 @@ SUMMARY_FIGURES = [
     *figure("claims", "5 Verdicts", "The article's claims"),
     *figure("training", "6 Training", "Loss and accuracy"),
 ]
-if MAIN_PROTOCOL.update.moves:
+if MAIN_PROTOCOL.settings.update.moves:
     SUMMARY_FIGURES += figure("scaling_laws", "1 Gradient norm", "Laws and residuals")
 if ROLES["reordered"]:
     SUMMARY_FIGURES += figure("variance_sources", "4 Sources", "Samples or order")
@@ -83,7 +83,7 @@ rule figures:
 
 rule detail_figures:
     input:
-        maps=statistics_files("h5", MAIN_PROTOCOL.name),
+        maps=statistics_files("h5", ROLES["main"]),
         steps="<results>/steps.csv",
         style=STYLE,
     output:

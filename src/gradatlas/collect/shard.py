@@ -49,9 +49,7 @@ def collect(
     split = load_train(data)
     settings = replace(settings, training_samples=len(split.labels))
     start = load_checkpoint(checkpoint, architecture_of(settings.model or {}, split).parameters)
-    check_samples(
-        settings.protocol, settings.samples_per_trial, settings.dataset, len(split.labels)
-    )
+    check_samples(settings, len(split.labels))
     provenance = Provenance(start.sha256, device, code_commit(), library_versions())
     run = prepare(
         Perceptron(start.weights),

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
@@ -13,30 +13,21 @@ from jsonschema.exceptions import best_match
 from jsonschema.validators import extend
 
 from gradatlas.core.errors import InputError
-from gradatlas.core.settings import Training, TrialSettings
+from gradatlas.core.settings import PROTOCOL_FIELDS, Training, TrialSettings
 from gradatlas.core.updates import ALL_SETTINGS, Update, update_from
 
 LARGEST_INTEGER = 2**32 - 1  # of the seed, and of the sample indices as they are stored
 LONGEST_VALUE = 200  # characters of a value that an error message shows
-# Keys of a protocol beside the settings of its update, and those of gradients that no protocol has.
-_PROTOCOL = {"update", "samples_per_trial", "trials", "sample_sets", "batch_sizes"}
-_GRADIENTS = {"parameter", "trials_per_job", "protocols"}
 MOST_SHARDS = 100_000  # of one batch size; Snakemake plans no workflow of more jobs
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """What the weights do between the minibatches of a trial, and which trials are collected.
+    """The trials of one protocol, and how many of them are collected."""
 
-    ``sample_sets`` is None where every trial draws samples of its own.
-    """
-
-    name: str
-    update: Update
-    samples_per_trial: int
-    trials: int
-    sample_sets: int | None
-    batch_sizes: tuple[int, ...]
+    settings: TrialSettings  # their record, in which epoch and batch size are 0
+    trials: int  # at each batch size and checkpoint
+    batch_sizes: tuple[int, ...]  # ascending
 
 
 @dataclass(frozen=True)
@@ -61,21 +52,11 @@ class Experiment:
         self, protocol: str, epoch: int, batch_size: int, training_seed: int
     ) -> TrialSettings:
         """The record of the trials of one protocol, epoch and batch size."""
-        chosen = self.protocols[protocol]
-        return TrialSettings(
-            protocol=protocol,
+        return replace(
+            self.protocols[protocol].settings,
             epoch=epoch,
             batch_size=batch_size,
-            update=chosen.update,
-            samples_per_trial=chosen.samples_per_trial,
-            sample_sets=chosen.sample_sets,
-            parameter=self.parameter,
-            seed=self.seed,
             training_seed=training_seed,
-            dataset=self.dataset,
-            training_samples=0,
-            model=self.model,
-            training=self.training,
         )
 
 
@@ -108,46 +89,58 @@ def _build(config: Mapping[str, Any]) -> Experiment:
         dataset=config["data"]["name"],
         data_root=config["data"]["root"],
         model=config["model"],
-        training=Training(
-            **{key: value for key, value in config["training"].items() if key != "checkpoints"}
-        ),
+        training=_training(config),
         checkpoints=tuple(config["training"]["checkpoints"]),
         parameter=gradients["parameter"],
         trials_per_job=gradients["trials_per_job"],
-        protocols={
-            name: _protocol(name, {**gradients, **settings})
-            for name, settings in gradients["protocols"].items()
-        },
+        protocols={name: _protocol(name, config) for name in gradients["protocols"]},
     )
 
 
-def _protocol(name: str, settings: Mapping[str, Any]) -> Protocol:
-    """A protocol from its own keys, those of ``gradients``, and the settings of its update."""
-    place = f"gradients.protocols.{name}"
-    of_update = {key: settings[key] for key in settings if key not in _PROTOCOL | _GRADIENTS}
-    for key in sorted(of_update.keys() - ALL_SETTINGS):
-        expected = ", ".join(sorted(_PROTOCOL | ALL_SETTINGS))
+def _training(config: Mapping[str, Any]) -> Training:
+    return Training(**{k: v for k, v in config["training"].items() if k != "checkpoints"})
+
+
+def _protocol(name: str, config: Mapping[str, Any]) -> Protocol:
+    """A protocol from its own keys, or those of gradients, and the settings of its update."""
+    keys = {**config["gradients"], **config["gradients"]["protocols"][name]}
+    settings = TrialSettings(
+        protocol=name,
+        epoch=0,
+        batch_size=0,
+        update=_update(name, config["gradients"]["protocols"][name]),
+        **{key: keys[key] for key in PROTOCOL_FIELDS if key in keys},
+        parameter=keys["parameter"],
+        seed=config["seed"],
+        training_seed=config["seed"],
+        dataset=config["data"]["name"],
+        training_samples=0,
+        model=config["model"],
+        training=_training(config),
+    )
+    return Protocol(settings, keys["trials"], tuple(sorted(keys["batch_sizes"])))
+
+
+def _update(protocol: str, keys: Mapping[str, Any]) -> Update:
+    """The update of a protocol, whose settings are its keys that are not the protocol's own."""
+    place, own = f"gradients.protocols.{protocol}", {"update", "trials", "batch_sizes"}
+    settings = {key: keys[key] for key in keys if key not in own.union(PROTOCOL_FIELDS)}
+    for key in sorted(settings.keys() - ALL_SETTINGS):
+        expected = ", ".join(sorted(own.union(PROTOCOL_FIELDS, ALL_SETTINGS)))
         raise InputError(f"{place}.{key} is not a known key, expected one of: {expected}")
     try:
-        update = update_from({"name": settings["update"], **of_update})
+        return update_from({"name": keys["update"], **settings})
     except InputError as error:
         raise InputError(f"{place}.{error}") from error
-    return Protocol(
-        name=name,
-        update=update,
-        samples_per_trial=settings["samples_per_trial"],
-        trials=settings["trials"],
-        sample_sets=settings.get("sample_sets"),
-        batch_sizes=tuple(sorted(settings["batch_sizes"])),
-    )
 
 
-def check_samples(protocol: str, samples_per_trial: int, dataset: str, available: int) -> None:
+def check_samples(settings: TrialSettings, available: int) -> None:
     """Raise InputError where the training set is too small to draw a trial's samples from."""
-    if samples_per_trial > available:
+    if settings.samples_per_trial > available:
         raise InputError(
-            f"samples_per_trial of protocol {protocol} is {samples_per_trial}, expected at most "
-            f"{available}, the training samples of {dataset}: a trial draws without replacement"
+            f"samples_per_trial of protocol {settings.protocol} is {settings.samples_per_trial}, "
+            f"expected at most {available}, the training samples of {settings.dataset}: a trial "
+            "draws without replacement"
         )
 
 
@@ -226,15 +219,16 @@ def _check_relations(experiment: Experiment) -> None:
 
 
 def _check_protocol(protocol: Protocol, trials_per_job: int) -> None:
-    key = f"gradients.protocols.{protocol.name}"
-    if protocol.batch_sizes[-1] > protocol.samples_per_trial:
+    settings = protocol.settings
+    key = f"gradients.protocols.{settings.protocol}"
+    if protocol.batch_sizes[-1] > settings.samples_per_trial:
         raise InputError(
             f"batch size {protocol.batch_sizes[-1]} of {key} is larger than the "
-            f"{protocol.samples_per_trial} samples of a trial; expected at most samples_per_trial"
+            f"{settings.samples_per_trial} samples of a trial; expected at most samples_per_trial"
         )
-    if protocol.sample_sets and protocol.trials % protocol.sample_sets:
+    if settings.sample_sets and protocol.trials % settings.sample_sets:
         raise InputError(
-            f"{key}.sample_sets is {protocol.sample_sets}, expected a divisor of its "
+            f"{key}.sample_sets is {settings.sample_sets}, expected a divisor of its "
             f"{protocol.trials} trials"
         )
     if protocol.trials > trials_per_job * MOST_SHARDS:

@@ -22,7 +22,7 @@ class Training:
     momentum: float  # share of the last step that is taken again; 0 is plain SGD
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TrialSettings:
     """The record of a set of trials: everything that determines what is measured in them."""
 
@@ -33,7 +33,7 @@ class TrialSettings:
     samples_per_trial: int  # samples that a trial draws without replacement, N
     # number of sample sets that the trials share, trial k taking set k % sample_sets in an order of
     # its own; None: each trial draws samples of its own
-    sample_sets: int | None
+    sample_sets: int | None = None
     parameter: str  # parameter whose gradient is stored, such as ``last.weight``
     seed: int  # seed of the trials' samples and their order
     training_seed: int  # seed of the training run: initial weights and order of samples
@@ -57,6 +57,10 @@ class TrialSettings:
     def digest(self) -> str:
         """SHA-256 of ``shared``, by which shards of one experiment and protocol are told."""
         return mapping_digest(to_mapping(self.shared))
+
+
+#: Fields that the keys of a protocol in the configuration set, beside ``update``.
+PROTOCOL_FIELDS = ("samples_per_trial", "sample_sets")
 
 
 @dataclass(frozen=True)

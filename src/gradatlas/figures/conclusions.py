@@ -4,7 +4,7 @@ Every function draws one figure from one table; ``protocol`` is the one to show 
 the level of the table's intervals.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import pandas as pd
@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from gradatlas.figures.curves import draw_curves
-from gradatlas.figures.inputs import of_protocols
+from gradatlas.figures.inputs import Summary, of_protocols
 from gradatlas.figures.style import (
     COLUMN_WIDTH,
     CONTRAST,
@@ -200,3 +200,14 @@ def _write_claim(
 
 def _write(axes: Axes, x: float, line: float, text: str, **look: object) -> None:
     axes.text(x, line, text, va="center", size=6.5).set(**look)
+
+
+#: What draws each figure, by its name, as in ``curves``.
+FIGURES: dict[str, Callable[[Summary], Figure]] = {
+    "scaling_laws": lambda s: scaling_laws(s.tables["law_curves"], s.main),
+    "variance_sources": lambda s: variance_sources(
+        s.tables["variance_sources"], s.reordered[0], s.confidence
+    ),
+    "noise_scale": lambda s: noise_scale(s.tables["noise_scale"], s.frozen[0], s.confidence),
+    "claims": lambda s: claims(s.tables["claims"], s.confidence),
+}

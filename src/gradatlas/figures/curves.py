@@ -5,7 +5,7 @@ to show, of several the first, which the others are compared with; ``confidence`
 the table's intervals. One colour is one checkpoint, one line style one protocol.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 
-from gradatlas.figures.inputs import of_protocols
+from gradatlas.figures.inputs import Summary, of_protocols
 from gradatlas.figures.style import (
     COLUMN_WIDTH,
     REFERENCE,
@@ -254,3 +254,18 @@ def _draw_training(axes: Axes, table: pd.DataFrame, quantity: str, kept: Iterabl
         axes.plot(
             at["epoch"], at[f"test_{quantity}"], "o", color=look.colour, markersize=5, label=label
         )
+
+
+#: What draws each figure, by its name. A further one needs an entry here, and a line in
+#: ``workflow/rules/figures.smk``.
+FIGURES: dict[str, Callable[[Summary], Figure]] = {
+    "norm_vs_batch_size": lambda s: norm_vs_batch_size(s.tables["statistics"], s.main),
+    "normalised_norm_vs_batch_size": lambda s: normalised_norm_vs_batch_size(
+        s.tables["statistics"], s.main
+    ),
+    "relative_spread": lambda s: relative_spread(s.tables["statistics"], s.compared, s.confidence),
+    "moments": lambda s: moments(s.tables["statistics"], s.main, s.confidence),
+    "coherence": lambda s: coherence(s.tables["statistics"], s.compared, s.confidence),
+    "direction": lambda s: direction(s.tables["statistics"], s.main, s.confidence),
+    "training": lambda s: training(s.tables["training"], s.tables["statistics"]["epoch"]),
+}

@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
@@ -11,17 +12,8 @@ from matplotlib.transforms import Bbox
 
 from gradatlas.core.files import file_digest, mapping_digest, replace_file
 from gradatlas.core.provenance import code_commit
-from gradatlas.figures.conclusions import claims, noise_scale, scaling_laws, variance_sources
-from gradatlas.figures.curves import (
-    coherence,
-    direction,
-    moments,
-    norm_vs_batch_size,
-    normalised_norm_vs_batch_size,
-    relative_spread,
-    training,
-)
-from gradatlas.figures.inputs import left_out, read_batch_size, read_table, trial_counts
+from gradatlas.figures import conclusions, curves
+from gradatlas.figures.inputs import Summary, left_out, read_batch_size, read_table, trial_counts
 from gradatlas.figures.single_trials import norm_distribution, steps, tails, weight_maps
 from gradatlas.figures.style import house_style
 
@@ -41,36 +33,21 @@ def draw_summary(
     """Draw the figures that need the tables alone.
 
     Args:
-        tables: CSV files by name: statistics, training, law_curves, variance_sources, noise_scale
-            and claims.
+        tables: CSV files by name, those of ``Summary``.
         confidence: Confidence level of the intervals.
         targets: Files to write.
-        main: The article's protocol: weights move, every trial has samples of its own.
-        frozen: Protocols whose weights stay at the checkpoint; the main one is compared with them.
-        reordered: Those whose trials share sample sets; the first is split into samples and order.
+        main: As ``frozen`` and ``reordered``, protocols by what they are shown as in ``Summary``.
 
     Raises:
         InputError: A file is no such table.
     """
     read = {name: read_table(path) for name, path in tables.items()}
-    statistics = read["statistics"]
-    compared = [main, *(name for name in frozen if name != main)]
+    summary = Summary(read, confidence, main, frozen, reordered)
     figures = {
-        "norm_vs_batch_size": lambda: norm_vs_batch_size(statistics, main),
-        "normalised_norm_vs_batch_size": lambda: normalised_norm_vs_batch_size(statistics, main),
-        "scaling_laws": lambda: scaling_laws(read["law_curves"], main),
-        "relative_spread": lambda: relative_spread(statistics, compared, confidence),
-        "moments": lambda: moments(statistics, main, confidence),
-        "coherence": lambda: coherence(statistics, compared, confidence),
-        "direction": lambda: direction(statistics, main, confidence),
-        "variance_sources": lambda: variance_sources(
-            read["variance_sources"], reordered[0], confidence
-        ),
-        "noise_scale": lambda: noise_scale(read["noise_scale"], frozen[0], confidence),
-        "training": lambda: training(read["training"], statistics["epoch"]),
-        "claims": lambda: claims(read["claims"], confidence),
+        name: partial(draw, summary)
+        for name, draw in (curves.FIGURES | conclusions.FIGURES).items()
     }
-    draw_files(figures, targets, [*tables.values()], left_out(statistics))
+    draw_files(figures, targets, [*tables.values()], left_out(read["statistics"]))
 
 
 def draw_details(maps: Sequence[Path], steps_table: Path, targets: Sequence[Path]) -> None:

@@ -1,6 +1,6 @@
 """What figures are drawn from: tables, and files of single trials and single weights."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,6 +32,23 @@ class BatchSize:
     def has_spread(self) -> bool:
         """Whether there is a distribution to show."""
         return len(self.norm) > 1 and float(np.ptp(self.norm)) > 0
+
+
+@dataclass(frozen=True, eq=False)
+class Summary:
+    """What the figures of the tables are drawn from."""
+
+    # by name: statistics, training, law_curves, variance_sources, noise_scale and claims
+    tables: Mapping[str, pd.DataFrame]
+    confidence: float  # level of the intervals
+    main: str  # the article's protocol: weights move, every trial has samples of its own
+    frozen: Sequence[str]  # protocols whose weights stay; the main one is compared with them
+    reordered: Sequence[str]  # those whose trials share sample sets; the first is split into parts
+
+    @property
+    def compared(self) -> list[str]:
+        """The main protocol and those whose weights stay."""
+        return [self.main, *(name for name in self.frozen if name != self.main)]
 
 
 def read_norms(maps: Path) -> tuple[TrialSettings, Array, int]:
