@@ -36,7 +36,9 @@ def draw_summary(
         tables: CSV files by name, those of ``Summary``.
         confidence: Confidence level of the intervals.
         targets: Files to write.
-        main: As ``frozen`` and ``reordered``, protocols by what they are shown as in ``Summary``.
+        main: The protocol that most figures show.
+        frozen: Those whose weights stay.
+        reordered: Those whose trials share sample sets.
 
     Raises:
         InputError: A file is no such table.
