@@ -45,10 +45,8 @@ def draw_summary(
     """
     read = {name: read_table(path) for name, path in tables.items()}
     summary = Summary(read, confidence, main, frozen, reordered)
-    figures = {
-        name: partial(draw, summary)
-        for name, draw in (curves.FIGURES | conclusions.FIGURES).items()
-    }
+    known = curves.FIGURES | conclusions.FIGURES
+    figures = {name: partial(draw, summary) for name, draw in known.items()}
     draw_files(figures, targets, [*tables.values()], left_out(read["statistics"]))
 
 
