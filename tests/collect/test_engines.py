@@ -19,7 +19,8 @@ from gradatlas.core.random import trial_samples
 from gradatlas.core.settings import Training
 from gradatlas.core.updates import SGD, Frozen
 from gradatlas.data.idx import Split, load_train
-from gradatlas.models.module import build, problem_of
+from gradatlas.models.module import problem_of
+from gradatlas.models.network import build
 from gradatlas.models.perceptron import (
     Architecture,
     Perceptron,
@@ -168,7 +169,7 @@ def test_a_trial_has_the_same_bits_alone_and_among_others(
 
 
 def test_each_engine_serves_what_it_is_for(mnist: Split) -> None:
-    shallow, deep = (architecture_of({"hidden": hidden}, mnist) for hidden in ([4], [4, 4]))
+    shallow, deep = (architecture_of(mnist, hidden) for hidden in ([4], [4, 4]))
     own = problem_of(torch.nn.Linear(784, 10), torch.nn.CrossEntropyLoss(reduction="none"))
     for problem, module in (
         (Perceptron(initial_parameters(shallow, 0)), mlp_cpu),

@@ -5,12 +5,10 @@ import pytest
 import torch
 from scipy.stats import kstest
 
-from gradatlas.core.errors import InputError
 from gradatlas.data.idx import Split
 from gradatlas.models.perceptron import (
     Architecture,
     architecture_of,
-    check_parameter,
     initial_parameters,
     logits,
 )
@@ -33,7 +31,7 @@ def test_parameters_are_named_in_forward_order() -> None:
 def test_a_data_set_gives_an_input_a_pixel_and_an_output_a_class() -> None:
     split = Split(np.zeros((4, 6), np.float32), np.array([0, 2, 1, 2]))
 
-    assert architecture_of({"hidden": [8]}, split) == Architecture(6, (8,), 3)
+    assert architecture_of(split, [8]) == Architecture(6, (8,), 3)
 
 
 def test_initial_values_are_uniform_within_the_root_of_the_fan_in() -> None:
@@ -79,14 +77,3 @@ def test_the_forward_pass_is_that_of_torch_s_layers(hidden: tuple[int, ...]) -> 
     expected = torch.nn.Sequential(*modules[:-1])(inputs)
 
     torch.testing.assert_close(logits(parameters, inputs), expected, rtol=1e-12, atol=1e-12)
-
-
-@pytest.mark.parametrize("name", ["hidden1.weight", "hidden2.bias", "last.weight"])
-def test_every_parameter_may_be_measured(name: str) -> None:
-    check_parameter({"hidden": [8, 8]}, name)
-
-
-@pytest.mark.parametrize("name", ["hidden3.weight", "last.weights", "last", "hidden0.bias", ""])
-def test_a_parameter_that_the_model_lacks_is_refused_with_those_it_has(name: str) -> None:
-    with pytest.raises(InputError, match=rf"is '{name}', .*hidden1\.weight, .*last\.bias"):
-        check_parameter({"hidden": [8, 8]}, name)

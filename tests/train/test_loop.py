@@ -17,7 +17,7 @@ from gradatlas.core.files import check_digest, digest_path, file_digest
 from gradatlas.core.random import Stream, permutation
 from gradatlas.core.settings import Training
 from gradatlas.data.idx import Split
-from gradatlas.models.module import build
+from gradatlas.models.network import build
 from gradatlas.models.perceptron import architecture_of, initial_parameters, logits
 from gradatlas.train.checkpoint import load_checkpoint
 from gradatlas.train.loop import Epoch, run, train
@@ -51,7 +51,9 @@ def plain_pytorch(train_split: Split, seed: int) -> list[dict[str, NDArray[np.fl
     """Weights after every epoch, by torch.optim.SGD on whole batches in float64."""
     weights = {
         name: torch.tensor(value, dtype=torch.float64, requires_grad=True)
-        for name, value in initial_parameters(architecture_of(MODEL, train_split), seed).items()
+        for name, value in initial_parameters(
+            architecture_of(train_split, MODEL["hidden"]), seed
+        ).items()
     }
     optimizer = torch.optim.SGD(weights.values(), SETTINGS.learning_rate, SETTINGS.momentum)
     inputs = torch.tensor(train_split.inputs, dtype=torch.float64)
@@ -140,7 +142,9 @@ def test_a_run_writes_every_checkpoint_and_a_row_an_epoch(tmp_path: Path, data: 
     assert table.columns[1:].tolist() == [
         *("train_loss", "train_accuracy", "test_loss", "test_accuracy")
     ]
-    architecture = architecture_of(MODEL, Split(np.zeros((1, 9), np.float32), np.array([3])))
+    architecture = architecture_of(
+        Split(np.zeros((1, 9), np.float32), np.array([3])), MODEL["hidden"]
+    )
     for epoch in CHECKPOINTS:
         path = tmp_path / "run" / f"epoch{epoch}.safetensors"
         facts = load_checkpoint(path, architecture.parameters).facts
@@ -166,7 +170,9 @@ def test_a_further_checkpoint_leaves_the_earlier_ones_weights(tmp_path: Path, da
     run_into(tmp_path / "first", data)
     run_into(tmp_path / "longer", data, checkpoints=(1, 4))
 
-    architecture = architecture_of(MODEL, Split(np.zeros((1, 9), np.float32), np.array([3])))
+    architecture = architecture_of(
+        Split(np.zeros((1, 9), np.float32), np.array([3])), MODEL["hidden"]
+    )
     first, second = (
         load_checkpoint(tmp_path / name / "epoch1.safetensors", architecture.parameters).weights
         for name in ("first", "longer")

@@ -8,7 +8,7 @@ from gradatlas.core.errors import InputError
 from gradatlas.core.runtime import resolve_device
 from gradatlas.core.settings import to_mapping
 from gradatlas.data.idx import folder
-from gradatlas.models.perceptron import check_parameter
+from gradatlas.models.network import check_parameter
 from snakemake.exceptions import WorkflowError
 
 SCHEMA = Path(workflow.source_path("../schemas/config.schema.yaml"))

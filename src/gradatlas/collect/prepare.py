@@ -71,7 +71,7 @@ def prepare(
 
 def _engine_for(problem: Problem, update: Update, device: str) -> Callable[..., Engine]:
     if isinstance(problem, Perceptron) and isinstance(update, SGD | Frozen):
-        if device == "cpu" and len(problem.layers) == 2:  # one hidden layer and the last
+        if device == "cpu" and mlp_cpu.serves(problem):
             return mlp_cpu.prepare
         # Torch costs two seconds and 500 MB, which the default experiment's jobs do not need.
         from gradatlas.collect.engines import mlp_batched

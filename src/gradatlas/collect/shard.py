@@ -15,7 +15,7 @@ from gradatlas.core.random import trial_samples
 from gradatlas.core.runtime import resolve_device, single_threaded
 from gradatlas.core.settings import TrialRange, TrialSettings, batches
 from gradatlas.data.idx import load_train
-from gradatlas.models.perceptron import Perceptron, architecture_of
+from gradatlas.models.network import parameter_shapes, problem_from
 from gradatlas.train.checkpoint import load_checkpoint
 
 BLOCK_BYTES = {"cpu": 2**20, "cuda": 2**29}  # of gradients between two writes
@@ -48,11 +48,12 @@ def collect(
     device = resolve_device(device)
     split = load_train(data)
     settings = replace(settings, training_samples=len(split.labels))
-    start = load_checkpoint(checkpoint, architecture_of(settings.model or {}, split).parameters)
+    shapes = parameter_shapes(settings.model or {}, split)  # None: format version 1 alone
+    start = load_checkpoint(checkpoint, shapes)
     check_samples(settings, len(split.labels))
     provenance = Provenance(start.sha256, device, code_commit(), library_versions())
     run = prepare(
-        Perceptron(start.weights),
+        problem_from(start.weights),
         settings.update,
         [settings.parameter],
         settings.batch_size,

@@ -20,7 +20,7 @@ from gradatlas.core.runtime import single_threaded
 from gradatlas.core.settings import TrialSettings
 from gradatlas.core.updates import Update
 from gradatlas.data.idx import Split, load_train
-from gradatlas.models.perceptron import Perceptron, architecture_of
+from gradatlas.models.network import parameter_shapes, problem_from
 from gradatlas.models.problem import Problem
 from gradatlas.train.checkpoint import load_checkpoint
 
@@ -68,12 +68,12 @@ def trace_steps(
     settings = replace(settings, training_samples=len(split.labels))
     order = sample_indices(settings, TRIAL, TRIAL + 1)[0]
     trial = Split(split.inputs[order], split.labels[order])
-    shapes = architecture_of(settings.model or {}, split).parameters
+    shapes = parameter_shapes(settings.model or {}, split)
     tables = []
     for epoch, path in checkpoints.items():
         follow = partial(
             grow,
-            Perceptron(load_checkpoint(path, shapes).weights),
+            problem_from(load_checkpoint(path, shapes).weights),
             settings.update,
             settings.parameter,
         )

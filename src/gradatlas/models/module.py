@@ -9,11 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from gradatlas.data.idx import Split
 from gradatlas.models.perceptron import (
     Architecture,
     Perceptron,
-    architecture_of,
     cross_entropy,
     initial_parameters,
     logits,
@@ -97,14 +95,3 @@ def problem_of(module: nn.Module, loss: Loss, dtype: torch.dtype = torch.float32
     if isinstance(module, PerceptronModule) and loss is cross_entropy:
         return Perceptron(params)
     return ModuleProblem(copy, loss, params)
-
-
-def build(model: Mapping[str, Any], split: Split, seed: int) -> tuple[nn.Module, Loss]:
-    """The network that the configuration describes, untrained, and its loss.
-
-    Args:
-        model: As the configuration has it.
-        split: The training set, whose shapes the network fits.
-        seed: Determines the initial values.
-    """
-    return PerceptronModule(architecture_of(model, split), seed), cross_entropy

@@ -4,15 +4,14 @@ Torch comes in with the tensors that the functions are given: an engine that doe
 know the network too.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gradatlas.core.errors import InputError
 from gradatlas.core.random import Stream, random_bits
 from gradatlas.data.idx import Split
 from gradatlas.models.problem import Parameters
@@ -49,29 +48,9 @@ class Architecture:
         return shapes
 
 
-def architecture_of(model: Mapping[str, Any], split: Split) -> Architecture:
-    """The perceptron that fits a data set: one input a pixel, one output a class.
-
-    Args:
-        model: ``hidden``, the units of each hidden layer.
-        split: The training set.
-
-    Example:
-        >>> split = Split(np.zeros((3, 784), np.float32), np.array([0, 9, 4]))
-        >>> architecture_of({"hidden": [1024]}, split).parameters["last.weight"]
-        (10, 1024)
-    """
-    return Architecture(split.inputs.shape[1], tuple(model["hidden"]), int(split.labels.max()) + 1)
-
-
-def check_parameter(model: Mapping[str, Any], parameter: str) -> None:
-    """Raise InputError where the model has no parameter of this name."""
-    shapes = Architecture(1, tuple(model["hidden"]), 1).parameters
-    if parameter not in shapes:
-        raise InputError(
-            f"gradients.parameter is {parameter!r}, expected a parameter of the model, one of: "
-            f"{', '.join(shapes)}"
-        )
+def architecture_of(split: Split, hidden: Sequence[int]) -> Architecture:
+    """The perceptron that fits a data set: one input a pixel, one output a class."""
+    return Architecture(split.inputs.shape[1], tuple(hidden), int(split.labels.max()) + 1)
 
 
 def initial_parameters(architecture: Architecture, seed: int) -> dict[str, NDArray[np.float32]]:

@@ -23,7 +23,8 @@ from gradatlas.core.random import Stream, permutation
 from gradatlas.core.runtime import resolve_device, single_threaded
 from gradatlas.core.settings import Training, batches
 from gradatlas.data.idx import Split, load_test, load_train
-from gradatlas.models.module import Loss, build
+from gradatlas.models.module import Loss
+from gradatlas.models.network import build
 from gradatlas.train.checkpoint import read_facts, save_checkpoint
 
 PIECE = 256  # samples of a training batch that one thread differentiates

@@ -57,6 +57,11 @@ class _Trial:
     losses: NDArray[np.float64]  # mean loss of each minibatch, float64, shape (batch,)
 
 
+def serves(problem: Perceptron) -> bool:
+    """Whether the perceptron has one hidden layer."""
+    return len(problem.layers) == 2
+
+
 def prepare(
     problem: Perceptron,
     update: SGD | Frozen,
