@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from gradatlas.collect.engines.centre import centre_of, projections_of
 from gradatlas.collect.engines.factors import Factors, squared_norms, total
 from gradatlas.collect.trial import Engine, ParameterGradients, TrialGradients, together
 from gradatlas.core.settings import batches
@@ -37,6 +38,8 @@ class _Prepared:
     learning_rate: float  # 0 where the weights stay
     inputs: Tensor  # the data set, shape (sample, input)
     labels: Tensor  # its classes, shape (sample,)
+    centre: Tensor  # m of ``gradatlas.collect.engines.centre``, shape (input,)
+    projections: Tensor  # p of the whole data set, float64, shape (sample,)
     preactivations: Tensor  # W_0 x + b_0 of the whole data set, shape (sample, unit)
     weights: dict[str, Tensor]  # weight and bias of each layer after the first, by parameter name
 
@@ -72,20 +75,29 @@ def prepare(
     """See ``gradatlas.collect.prepare``; any number of hidden layers, any device."""
     weights = {name: torch.as_tensor(v, device=device) for name, v in problem.params.items()}
     weight, bias = weights.pop("hidden1.weight"), weights.pop("hidden1.bias")
-    data = torch.as_tensor(inputs, dtype=weight.dtype, device=device)
-    preactivations = torch.empty(len(data), len(weight), dtype=weight.dtype, device=device)
-    for rows in batches(len(data), ROWS):
-        preactivations[rows] = data[rows] @ weight.T + bias
+    array = torch.as_tensor(inputs, dtype=weight.dtype).numpy(force=True)
+    m = centre_of(array)
+    data, centre = torch.tensor(array, device=device), torch.tensor(m, device=device)
     prepared = _Prepared(
         kept,
         batch_size,
         update.learning_rate if isinstance(update, SGD) else 0.0,
         data,
         torch.as_tensor(labels, dtype=torch.int64, device=device),
-        preactivations,
+        centre,
+        torch.tensor(projections_of(array, m), device=device),
+        _preactivations(data, centre, weight, bias),
         weights,
     )
     return partial(_run_trials, prepared)
+
+
+def _preactivations(data: Tensor, centre: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    result = torch.empty(len(data), len(weight), dtype=weight.dtype, device=data.device)
+    of_centre = (weight.double() @ centre.double() + bias).to(weight.dtype)  # (unit,)
+    for rows in batches(len(data), ROWS):
+        result[rows] = (data[rows] - centre) @ weight.T + of_centre
+    return result
 
 
 @torch.no_grad()
@@ -113,12 +125,12 @@ def _trials_together(prepared: _Prepared, samples: int) -> int:
 def _run_together(prepared: _Prepared, index: Tensor) -> TrialGradients:
     """Run T trials side by side; ``index`` has the shape (T, sample)."""
     index = index.to(prepared.inputs.device)
-    inputs, labels = (
-        prepared.inputs[index],
-        prepared.labels[index],
-    )  # (T, sample, input), (T, sample)
-    record = _step_through(prepared, index, inputs, labels)
-    factors = {**record.factors, "hidden1": Factors(record.first_errors, inputs)}
+    record = _step_through(prepared, index)
+    factors = dict(record.factors)
+    if "hidden1.weight" in prepared.kept:
+        factors["hidden1"] = Factors(record.first_errors, prepared.inputs[index])
+    else:
+        factors["hidden1"] = Factors(record.first_errors, None)
     return TrialGradients(
         {name: _gradients(factors, name, prepared.batch_size) for name in prepared.kept},
         first_loss=record.losses[0].double().cpu().numpy(),
@@ -139,17 +151,19 @@ def _gradients(
     )
 
 
-def _step_through(prepared: _Prepared, index: Tensor, inputs: Tensor, labels: Tensor) -> _Record:
+def _step_through(prepared: _Prepared, index: Tensor) -> _Record:
     """Go through the minibatches of T trials in step, as they all have the same sizes."""
-    trials, samples = labels.shape
+    trials, samples = index.shape
     moves, batch_size = prepared.learning_rate > 0, prepared.batch_size
     rate = prepared.learning_rate
     layers = _own_layers(prepared.weights, trials)
-    preactivations = prepared.preactivations[index]  # (T, sample, unit)
+    labels, preactivations = prepared.labels[index], prepared.preactivations[index]  # (T, sample..)
+    differences = prepared.inputs[index].sub_(prepared.centre)  # (T, sample, input)
+    projections = prepared.projections[index]  # (T, sample)
     record = _allocate(prepared, layers, preactivations)
     block_size = max(1, BLOCK // batch_size) * batch_size
     for block in batches(samples, block_size):
-        gram = inputs[:, block] @ inputs[:, : block.stop].mT + 1 if moves else None
+        gram = _gram(differences, projections, block) if moves else None
         if gram is not None and block.start:
             earlier = gram[:, :, : block.start] @ record.first_errors[:, : block.start]
             preactivations[:, block] -= rate / batch_size * earlier
@@ -161,6 +175,13 @@ def _step_through(prepared: _Prepared, index: Tensor, inputs: Tensor, labels: Te
                 preactivations[:, batch] -= rate / batch_size * within @ done
             _step(prepared, layers, preactivations[:, batch], labels[:, batch], batch, record)
     return record
+
+
+def _gram(differences: Tensor, projections: Tensor, block: slice) -> Tensor:
+    """The products x . x' + 1 of a block with all samples up to its end, T trials."""
+    gram = differences[:, block] @ differences[:, : block.stop].mT
+    gram += projections[:, block, None] + projections[:, None, : block.stop]
+    return gram
 
 
 def _own_layers(weights: Mapping[str, Tensor], trials: int) -> list[_Layer]:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg.blas import get_blas_funcs
 
+from gradatlas.collect.engines.centre import centre_of, projections_of
 from gradatlas.collect.engines.factors import Factors, squared_norms, total
 from gradatlas.collect.trial import Engine, ParameterGradients, TrialGradients, together
 from gradatlas.core.runtime import compiled
@@ -41,9 +42,20 @@ class _Prepared:
     learning_rate: float  # 0 where the weights stay
     inputs: Array  # the data set, shape (sample, input)
     labels: NDArray[np.int64]  # its classes, shape (sample,)
+    centre: Array  # m of ``gradatlas.collect.engines.centre``, shape (input,)
+    projections: NDArray[np.float64]  # p of the whole data set, shape (sample,)
     preactivations: Array  # W_0 x + b_0 of the whole data set, shape (sample, unit)
     weight: Array  # last layer's weight, shape (class, unit)
     bias: Array  # last layer's bias, shape (class,)
+
+
+@dataclass(frozen=True)
+class _Inputs:
+    """A trial's inputs as ``gradatlas.collect.engines.centre`` splits them."""
+
+    differences: Array  # z without the inputs where all z are 0, shape (sample, input)
+    projections: NDArray[np.float64]  # p, shape (sample,)
+    step: float  # learning rate / batch size
 
 
 @dataclass(frozen=True)
@@ -74,24 +86,28 @@ def prepare(
     """See ``gradatlas.collect.prepare``; one hidden layer, ``cpu``, and inputs are not copied."""
     weights = {name: np.ascontiguousarray(value) for name, value in problem.params.items()}
     data = np.asarray(inputs, dtype=weights["last.weight"].dtype)
+    centre = centre_of(data)
     prepared = _Prepared(
         kept,
         batch_size,
         update.learning_rate if isinstance(update, SGD) else 0.0,
         data,
         np.asarray(labels, dtype=np.int64),
-        _preactivations(data, weights["hidden1.weight"], weights["hidden1.bias"]),
+        centre,
+        projections_of(data, centre),
+        _preactivations(data, centre, weights["hidden1.weight"], weights["hidden1.bias"]),
         weights["last.weight"],
         weights["last.bias"],
     )
     return partial(_run_trials, prepared)
 
 
-def _preactivations(inputs: Array, weight: Array, bias: Array) -> Array:
+def _preactivations(inputs: Array, centre: Array, weight: Array, bias: Array) -> Array:
     result = np.empty((len(inputs), len(weight)), weight.dtype)
+    of_centre = (weight.astype(np.float64) @ centre + bias).astype(weight.dtype)
     for rows in batches(len(inputs), ROWS):
-        np.matmul(inputs[rows], weight.T, out=result[rows])
-        result[rows] += bias
+        np.matmul(inputs[rows] - centre, weight.T, out=result[rows])
+        result[rows] += of_centre
     return result
 
 
@@ -154,17 +170,17 @@ def _step_through(
         whole = _rows(trial, slice(0, samples), batch_size)
         _pass_block(*whole, *last_layer, no_effect, batch_size, 0.0)
         return
-    inputs = _extend(prepared.inputs, index, rate / batch_size)
+    inputs = _inputs(prepared, index)
     block_size = max(1, BLOCK // batch_size) * batch_size
     for earlier, block in _halves(0, samples, block_size):
         if earlier != block:
-            gram = inputs[block] @ inputs[earlier].T  # (sample of the block, earlier sample)
-            _subtract_product(trial.activations[block], gram, trial.errors[earlier])
+            effect = _effect(inputs, block, earlier)
+            _subtract_product(trial.activations[block], effect, trial.errors[earlier])
         else:
             # Within one minibatch no sample has an effect on another.
-            within = inputs[block] if block_size > batch_size else inputs[block, :1]
+            others = block if block_size > batch_size else slice(block.start, block.start + 1)
             rows = _rows(trial, block, batch_size)
-            _pass_block(*rows, *last_layer, within @ within.T, batch_size, rate)
+            _pass_block(*rows, *last_layer, _effect(inputs, block, others), batch_size, rate)
 
 
 def _rows(
@@ -198,31 +214,48 @@ def _subtract_product(target: Array, left: Array, right: Array) -> None:
     gemm(-1.0, right.T, left.T, 1.0, target.T, overwrite_c=True)
 
 
-@compiled()
-def _extend(inputs: Array, index: NDArray[np.unsignedinteger[Any]], step: float) -> Array:
-    """A trial's inputs such that their Gram matrix is step (x . x' + 1): it carries step and bias.
+def _inputs(prepared: _Prepared, index: NDArray[np.unsignedinteger[Any]]) -> _Inputs:
+    # All minibatches but the last have the same step, and nothing comes after the last.
+    differences = _differences(prepared.inputs, prepared.centre, index)
+    return _Inputs(
+        differences,
+        prepared.projections[index],
+        prepared.learning_rate / prepared.batch_size,
+    )
 
-    Inputs that are the same for all samples of the trial (an image's margin) join the constant 1.
-    All minibatches but the last have the same step, and nothing comes after the last.
-    """
-    first = inputs[index[0]]
-    varies = np.zeros(len(first), np.bool_)
+
+@compiled()
+def _differences(inputs: Array, centre: Array, index: NDArray[np.unsignedinteger[Any]]) -> Array:
+    """A trial's inputs less the centre, without those where that leaves 0 (an image's margin)."""
+    differs = np.zeros(len(centre), np.bool_)
     for sample in index:
         row = inputs[sample]
         for column in range(len(row)):
-            varies[column] |= row[column] != first[column]
-    varying = np.nonzero(varies)[0]
-    constant = 1.0
-    for margin in np.nonzero(~varies)[0]:
-        constant += first[margin] ** 2
-    extended = np.empty((len(index), len(varying) + 1), inputs.dtype)
-    extended[:, -1] = np.sqrt(step * constant)
-    scale = inputs.dtype.type(np.sqrt(step))
+            differs[column] |= row[column] != centre[column]
+    columns = np.nonzero(differs)[0]
+    differences = np.empty((len(index), len(columns)), inputs.dtype)
     for place in range(len(index)):
-        row, target = inputs[index[place]], extended[place]
-        for column in range(len(varying)):
-            target[column] = scale * row[varying[column]]
-    return extended
+        row, target = inputs[index[place]], differences[place]
+        for k in range(len(columns)):
+            target[k] = row[columns[k]] - centre[columns[k]]
+    return differences
+
+
+def _effect(inputs: _Inputs, later: slice, earlier: slice) -> Array:
+    """The factors step (x . x' + 1) of d' in a, shape (later sample, earlier sample)."""
+    gram = inputs.differences[later] @ inputs.differences[earlier].T
+    _complete(gram, inputs.projections[later], inputs.projections[earlier], inputs.step)
+    return gram
+
+
+@compiled()
+def _complete(
+    gram: Array, later: NDArray[np.float64], earlier: NDArray[np.float64], step: float
+) -> None:
+    """From z . z' to step (z . z' + p + p'), in place; summed in float64 and rounded once."""
+    for j in range(len(later)):
+        for s in range(len(earlier)):
+            gram[j, s] = step * (gram[j, s] + (later[j] + earlier[s]))
 
 
 def _factors(
@@ -244,13 +277,13 @@ def _pass_block(
     losses: NDArray[np.float64],
     weight: Array,
     bias: Array,
-    gram: Array,
+    effect: Array,
     batch_size: int,
     learning_rate: float,
 ) -> None:
     """Take a block through the network, minibatch by minibatch, moving the last layer.
 
-    Arguments are the block's rows of ``_Trial``; ``gram`` holds step (x . x' + 1) within the block.
+    Arguments are the block's rows of ``_Trial``; ``effect`` holds step (x . x' + 1) within it.
     """
     samples = len(labels)
     for first in range(0, samples, batch_size):
@@ -258,7 +291,7 @@ def _pass_block(
         loss = 0.0
         for sample in range(first, last):
             if learning_rate != 0.0:
-                _subtract_rows(activations[sample], gram[sample], errors, first)
+                _subtract_rows(activations[sample], effect[sample], errors, first)
             _rectify(activations[sample])
             _classify(activations[sample], weight, bias, residuals[sample])
             loss += _softmax_loss(residuals[sample], labels[sample])
@@ -266,8 +299,7 @@ def _pass_block(
         losses[first // batch_size] = loss / (last - first)
         if learning_rate != 0.0:
             step = weight.dtype.type(learning_rate / (last - first))
-            for sample in range(first, last):
-                _move(weight, bias, residuals[sample], activations[sample], step)
+            _move(weight, bias, residuals[first:last], activations[first:last], step)
 
 
 @compiled(fastmath=FAST)
@@ -328,9 +360,22 @@ def _backpropagate(residual: Array, weight: Array, activation: Array, error: Arr
 
 
 @compiled(fastmath=FAST)
-def _move(weight: Array, bias: Array, residual: Array, activation: Array, step: float) -> None:
+def _move(weight: Array, bias: Array, residuals: Array, activations: Array, step: float) -> None:
+    """Take a minibatch's step in the last layer.
+
+    The samples are summed first: one sample's share of a step can be lost in a weight's rounding.
+    """
+    gradient = np.empty_like(weight[0])  # of one class, shape (unit,)
     for k in range(len(bias)):
-        factor, row = step * residual[k], weight[k]
-        for u in range(len(activation)):
-            row[u] -= factor * activation[u]
-        bias[k] -= factor
+        total, activation = residuals[0, k], activations[0]
+        for u in range(len(gradient)):
+            gradient[u] = total * activation[u]
+        for sample in range(1, len(residuals)):
+            residual, activation = residuals[sample, k], activations[sample]
+            total += residual
+            for u in range(len(gradient)):
+                gradient[u] += residual * activation[u]
+        row = weight[k]
+        for u in range(len(gradient)):
+            row[u] -= step * gradient[u]
+        bias[k] -= step * total
