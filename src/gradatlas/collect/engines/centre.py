@@ -24,13 +24,24 @@ def centre_of(inputs: NDArray[Any]) -> NDArray[Any]:
 
     The median equals the inputs in as many places as a centre can, such as an image's background:
     there z is 0, and nothing is rounded.
+
+    Example:
+        >>> centre_of(np.array([[0.0, 1.0], [0.0, 5.0], [9.0, 2.0]])).tolist()
+        [0.0, 2.0]
     """
     median: NDArray[Any] = np.median(inputs[:EXAMPLES], axis=0)
     return median
 
 
 def projections_of(inputs: NDArray[Any], centre: NDArray[Any]) -> NDArray[np.float64]:
-    """The p of every sample, shape (sample,), in float64: every product takes the same one."""
+    """The p of every sample, shape (sample,), in float64: every product takes the same one.
+
+    Example:
+        >>> x, m = np.array([[1.0, 2.0], [3.0, -1.0]]), np.array([2.0, 0.0])
+        >>> p, z = projections_of(x, m), x - m
+        >>> float(x[0] @ x[1] + 1), float(z[0] @ z[1] + p[0] + p[1])
+        (2.0, 2.0)
+    """
     double = centre.astype(np.float64)
     result = np.empty(len(inputs))
     for rows in batches(len(inputs), ROWS):

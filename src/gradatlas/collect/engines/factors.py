@@ -18,7 +18,14 @@ class Factors:
 
 
 def total(factors: Factors) -> Any:  # noqa: ANN401 - NumPy array or torch tensor, as given
-    """Gradient summed over all samples, shape (..., output, input), or (..., output)."""
+    """Gradient summed over all samples, shape (..., output, input), or (..., output).
+
+    Example:
+        >>> import numpy as np
+        >>> P, Q = np.array([[1.0], [2.0]]), np.array([[3.0, 0.0], [1.0, 1.0]])
+        >>> total(Factors(P, Q)).tolist()  # 1 (3, 0) + 2 (1, 1)
+        [[5.0, 2.0]]
+    """
     if factors.inputs is None:
         return factors.errors.sum(-2)
     return factors.errors.swapaxes(-1, -2) @ factors.inputs
@@ -26,6 +33,12 @@ def total(factors: Factors) -> Any:  # noqa: ANN401 - NumPy array or torch tenso
 
 def squared_norms(factors: Factors, batch_size: int) -> list[Any]:
     """Squared norm of each minibatch's gradient.
+
+    Example:
+        >>> import numpy as np
+        >>> P, Q = np.array([[1.0], [2.0], [1.0]]), np.array([[3.0, 0.0], [1.0, 1.0], [0.0, 2.0]])
+        >>> [part.tolist() for part in squared_norms(Factors(P, Q), 2)]  # of (5, 2), and of (0, 2)
+        [[29.0], [4.0]]
 
     Returns:
         One array of shape (..., whole minibatches) and, where the batch size does not divide the

@@ -72,7 +72,19 @@ def prepare(
     labels: Tree,
     device: str,
 ) -> Engine:
-    """See ``gradatlas.collect.prepare``; any number of hidden layers, any device."""
+    """See ``gradatlas.collect.prepare``; any number of hidden layers, any device.
+
+    Example:
+        Two hidden layers, and two parameters kept:
+
+        >>> from gradatlas.models.perceptron import Architecture, initial_parameters
+        >>> problem = Perceptron(initial_parameters(Architecture(2, (3, 4), 2), seed=0))
+        >>> x, y = np.array([[1, 2], [3, -1]], np.float32), np.array([0, 1])
+        >>> kept = ["hidden1.weight", "last.weight"]
+        >>> trial = prepare(problem, SGD(0.5), kept, 1, x, y, "cpu")(np.array([[0, 1]], np.uint32))
+        >>> [trial.parameters[name].gradient.shape for name in kept]
+        [(1, 3, 2), (1, 2, 4)]
+    """
     weights = {name: torch.as_tensor(v, device=device) for name, v in problem.params.items()}
     weight, bias = weights.pop("hidden1.weight"), weights.pop("hidden1.bias")
     array = torch.as_tensor(inputs, dtype=weight.dtype).numpy(force=True)

@@ -83,7 +83,21 @@ def prepare(
     labels: Tree,
     device: str = "cpu",
 ) -> Engine:
-    """See ``gradatlas.collect.prepare``; one hidden layer, ``cpu``, and inputs are not copied."""
+    """See ``gradatlas.collect.prepare``; one hidden layer, ``cpu``, and inputs are not copied.
+
+    Example:
+        Two samples at once, and one by one: sums agree unless a step is taken in between.
+
+        >>> from gradatlas.models.perceptron import Architecture, initial_parameters
+        >>> problem = Perceptron(initial_parameters(Architecture(2, (3,), 2), seed=0))
+        >>> x, y = np.array([[1, 2], [3, -1]], np.float32), np.array([0, 1])
+        >>> for update in (Frozen(), SGD(0.5)):
+        ...     engines = [prepare(problem, update, ["last.bias"], size, x, y) for size in (2, 1)]
+        ...     trials = [run(np.array([[0, 1]])).parameters["last.bias"] for run in engines]
+        ...     print([round(float(trial.gradient[0, 0]), 3) for trial in trials])
+        [-0.136, -0.136]
+        [-0.136, 0.177]
+    """
     weights = {name: np.ascontiguousarray(value) for name, value in problem.params.items()}
     data = np.asarray(inputs, dtype=weights["last.weight"].dtype)
     centre = centre_of(data)
