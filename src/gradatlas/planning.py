@@ -1,18 +1,17 @@
 """What the workflow has to know before a job starts: plain functions of an experiment.
 
-The rules name inputs, outputs and scripts; which shards there are to be, which checkpoint still
-holds, and which code a result depends on is said here.
+The rules name inputs, outputs and scripts; which shards there are to be, and which checkpoint still
+holds, is said here.
 """
 
-import ast
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from gradatlas.core.configuration import Experiment, Protocol, check_samples
 from gradatlas.core.errors import InputError
-from gradatlas.core.files import file_digest, mapping_digest
+from gradatlas.core.files import mapping_digest
 from gradatlas.core.settings import TrialRange
 from gradatlas.data.idx import IDX_FILES, count_training_samples, idx_paths, is_absent
 from gradatlas.train.checkpoint import read_facts
@@ -172,42 +171,3 @@ def is_kept(checkpoint: Path, shard: Path, expected: str) -> bool:
         expected: ``training_digest`` of the checkpoint that the experiment makes.
     """
     return shard.exists() and read_facts(checkpoint).get("training_digest") == expected
-
-
-def code_digest(script: Path, source: Path) -> str:
-    """SHA-256 of a script and of every module of ours that it needs.
-
-    Args:
-        script: A Python file.
-        source: Folder that holds our package. Its ``__init__`` files hold no logic and do not
-            count.
-    """
-    return mapping_digest({"code": [file_digest(path) for path in _closure(script, source)]})
-
-
-def _closure(script: Path, source: Path) -> list[Path]:
-    """A script and the modules below ``source`` that it imports, directly or through others."""
-    found = [script]
-    for path in found:  # which grows
-        found += sorted({module for module in _imported(path, source) if module not in found})
-    return found
-
-
-def _imported(path: Path, source: Path) -> Iterator[Path]:
-    """Modules below ``source`` that a file imports when it runs, inside functions too."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    guards = (n for n in ast.walk(tree) if isinstance(n, ast.If))
-    typing = {
-        child
-        for guard in guards
-        if "TYPE_CHECKING" in ast.unparse(guard.test)
-        for child in ast.walk(guard)
-    }
-    for node in ast.walk(tree):
-        names: list[str] = []
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-        files = (source / f"{name.replace('.', '/')}.py" for name in names)
-        yield from (file for file in files if node not in typing and file.is_file())

@@ -3,6 +3,7 @@
 from functools import cache
 
 from gradatlas import planning
+from gradatlas.core.code import code_digest
 from gradatlas.core.configuration import check_file, read_experiment
 from gradatlas.core.errors import InputError
 from gradatlas.core.runtime import resolve_device
@@ -63,7 +64,7 @@ wildcard_constraints:
 def code(script):
     """Digest of a script and the modules of the package that determine its output."""
     root = Path(workflow.basedir)
-    return planning.code_digest(root / "scripts" / f"{script}.py", root / "src")
+    return code_digest(root / "scripts" / f"{script}.py", root / "src")
 
 
 def results(wildcards):
