@@ -121,7 +121,8 @@ def test_shards_on_disk_stay_and_other_files_do_not_count(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("protocols", "main"),
     [
-        ({"frozen": FROZEN, "reordered": REORDERED, "b": MOVING, "a": MOVING}, "b"),
+        ({"frozen": FROZEN, "reordered": REORDERED, "b": MOVING, "a": MOVING}, "a"),
+        ({"a": MOVING, "reordered": REORDERED, "b": MOVING, "frozen": FROZEN}, "a"),
         ({"frozen": FROZEN, "reordered": REORDERED}, "reordered"),
         ({"frozen": FROZEN}, "frozen"),
     ],

@@ -13,6 +13,7 @@ from gradatlas.core.configuration import Experiment, Protocol, check_samples
 from gradatlas.core.errors import InputError
 from gradatlas.core.files import mapping_digest
 from gradatlas.core.settings import TrialRange
+from gradatlas.core.updates import SGD
 from gradatlas.data.idx import IDX_FILES, count_training_samples, idx_paths, is_absent
 from gradatlas.train.checkpoint import read_facts
 
@@ -106,11 +107,18 @@ def _new_shard(
 
 
 def main_protocol(experiment: Experiment) -> Protocol:
-    """The protocol closest to the article's: weights move, trials have samples of their own."""
-    protocols = experiment.protocols.values()
-    moving = [item for item in protocols if item.settings.update.moves]
-    own_samples = [item for item in moving if item.settings.sample_sets is None]
-    return [*own_samples, *moving, *protocols][0]
+    """The protocol closest to the article's: plain SGD, every trial with samples of its own.
+
+    Where several are as close, the first in alphabetical order: that of the configuration depends
+    on which file names a protocol first.
+    """
+
+    def distance(protocol: Protocol) -> tuple[bool, bool, bool, str]:
+        settings = protocol.settings
+        moves, plain = settings.update.moves, isinstance(settings.update, SGD)
+        return not moves, settings.sample_sets is not None, not plain, settings.protocol
+
+    return min(experiment.protocols.values(), key=distance)
 
 
 def protocol_roles(experiment: Experiment) -> dict[str, str | list[str]]:

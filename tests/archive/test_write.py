@@ -50,6 +50,17 @@ def test_plain_h5py_reads_what_was_written(tmp_path: Path) -> None:
         }
 
 
+def test_every_field_of_the_record_stands_under_its_own_name(tmp_path: Path) -> None:
+    """None may have the name of another attribute of the file, which would hide it."""
+    write_shard(tmp_path / "shard.h5", 5, 17, sample_sets=4)
+    settings = replace(SETTINGS, sample_sets=4)
+    expected = {**vars(settings), **vars(settings.update), "update": settings.update.name}
+    with h5py.File(tmp_path / "shard.h5") as file:
+        for name, value in expected.items():
+            if isinstance(value, str | int | float):
+                assert file.attrs[name] == value, name
+
+
 def test_dimensions_are_named_and_have_scales(tmp_path: Path) -> None:
     write_shard(tmp_path / "shard.h5")
     with h5py.File(tmp_path / "shard.h5") as file:

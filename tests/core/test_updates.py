@@ -36,7 +36,7 @@ def test_sgd_takes_the_steps_of_torch_s() -> None:
     optimizer = torch.optim.SGD(parameters.values(), lr=0.3, foreach=False)
     update = SGD(0.3)
     params: Parameters = start
-    state = Update.init(update, start) if False else None
+    state = update.init(start)
     for gradient in gradients(5):
         for name, parameter in parameters.items():
             parameter.grad = gradient[name]

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -11,39 +11,41 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
-from gradatlas.figures.conclusions import claims, noise_scale, scaling_laws, variance_sources
-from gradatlas.figures.curves import (
-    coherence,
-    direction,
-    moments,
-    norm_vs_batch_size,
-    normalised_norm_vs_batch_size,
-    relative_spread,
-    training,
-)
+from gradatlas.figures import conclusions, curves
 from gradatlas.figures.drawing import draw_details, draw_files, draw_summary
+from gradatlas.figures.inputs import Summary
 from gradatlas.figures.single_trials import norm_distribution, steps, tails, weight_maps
 from tests.figures import tables as made_up
 from tests.figures.shown import shown_texts
 
-BOTH = ["sgd", "frozen"]
+SUMMARY = Summary(
+    {
+        "statistics": made_up.statistics_table(),
+        "training": made_up.training_table(),
+        "law_curves": made_up.law_curves(),
+        "variance_sources": made_up.variance_sources(),
+        "noise_scale": made_up.noise_scales(),
+        "claims": made_up.claims_table(),
+    },
+    confidence=0.95,
+    main="sgd",
+    frozen=["frozen"],
+    reordered=["sgd_reordered"],
+)
+OF_TABLES = curves.FIGURES | conclusions.FIGURES
 FIGURES: dict[str, Callable[[], Figure]] = {
-    "norm_vs_batch_size": lambda: norm_vs_batch_size(made_up.statistics_table(), "sgd"),
-    "normalised_norm": lambda: normalised_norm_vs_batch_size(made_up.statistics_table(), "sgd"),
-    "relative_spread": lambda: relative_spread(made_up.statistics_table(), BOTH, 0.95),
-    "moments": lambda: moments(made_up.statistics_table(), "sgd", 0.95),
-    "coherence": lambda: coherence(made_up.statistics_table(), BOTH, 0.95),
-    "direction": lambda: direction(made_up.statistics_table(), "sgd", 0.95),
-    "scaling_laws": lambda: scaling_laws(made_up.law_curves(), "sgd"),
-    "variance_sources": lambda: variance_sources(made_up.variance_sources(), "sgd_reordered", 0.95),
-    "noise_scale": lambda: noise_scale(made_up.noise_scales(), "frozen", 0.95),
-    "training": lambda: training(made_up.training_table(), [2, 30]),
-    "claims": lambda: claims(made_up.claims_table(), 0.95),
+    **{name: partial(draw, SUMMARY) for name, draw in OF_TABLES.items()},
     "norm_distribution": lambda: norm_distribution(made_up.batch_sizes_with_trials()),
     "tails": lambda: tails(made_up.batch_sizes_with_trials()),
     "weight_maps": lambda: weight_maps(made_up.batch_sizes_with_trials()),
     "steps": lambda: steps(made_up.steps_table()),
 }
+RULES = Path(__file__).parents[2] / "workflow" / "rules" / "figures.smk"
+
+
+def test_the_workflow_asks_for_every_figure_and_for_no_other() -> None:
+    asked = re.findall(r'\bfigure\(\s*"(\w+)"', RULES.read_text())
+    assert sorted(asked) == sorted(FIGURES)
 
 
 @cache
@@ -143,11 +145,11 @@ def test_any_experiment_can_be_drawn(
         table[[*table.filter(regex="std|skewness|kurtosis")]] = np.nan
     members = made_up.batch_sizes_with_trials(epochs, sizes, trials)
     for figure in (
-        norm_vs_batch_size(table, "sgd"),
-        normalised_norm_vs_batch_size(table, "sgd"),
-        relative_spread(table, ["sgd"], 0.95),
-        moments(table, "sgd", 0.95),
-        coherence(table, ["sgd"], 0.95),
+        curves.norm_vs_batch_size(table, "sgd"),
+        curves.normalised_norm_vs_batch_size(table, "sgd"),
+        curves.relative_spread(table, ["sgd"], 0.95),
+        curves.moments(table, "sgd", 0.95),
+        curves.coherence(table, ["sgd"], 0.95),
         norm_distribution(members),
         tails(members),
         weight_maps(members),

@@ -30,10 +30,10 @@ from gradatlas.archive.shards import (
 )
 from gradatlas.core.errors import InputError
 from gradatlas.core.files import file_digest, replace_file
-from gradatlas.core.settings import TrialRange, to_attributes
+from gradatlas.core.settings import PROTOCOL_FIELDS, TrialRange, to_attributes
 
 # What differs between protocols; the rest of their settings is the experiment's.
-_OF_PROTOCOL = {"protocol", "update", "samples_per_trial", "sample_sets", "experiment_digest"}
+_OF_PROTOCOL = {"protocol", "update", *PROTOCOL_FIELDS, "experiment_digest"}
 _FILL_VALUES = {"f": np.nan, "u": 0}
 
 

@@ -14,7 +14,6 @@ from torch.func import grad_and_value
 from torch.utils import _pytree as pytree
 
 from gradatlas.collect.trial import Engine, ParameterGradients, TrialGradients, together
-from gradatlas.core.errors import InputError
 from gradatlas.core.settings import batches
 from gradatlas.core.updates import Update
 from gradatlas.models.problem import Problem, Tree
@@ -27,6 +26,7 @@ def run_trial(
     batch_size: int,
     inputs: Tree,
     targets: Tree,
+    device: str = "cpu",
 ) -> TrialGradients:
     """Run one trial from the checkpoint, minibatch by minibatch.
 
@@ -39,6 +39,7 @@ def run_trial(
         batch_size: Samples of a minibatch; the last one is the remainder.
         inputs: The trial's samples in processing order, first axis the sample.
         targets: Their targets.
+        device: Where it runs.
 
     Returns:
         The gradients of this one trial, T = 1.
@@ -58,7 +59,9 @@ def run_trial(
         [-12.] [12.]
         [-8.] [8.]
     """
-    params: Mapping[str, Tensor] = {n: torch.as_tensor(v) for n, v in problem.params.items()}
+    params: Mapping[str, Tensor] = {
+        name: torch.as_tensor(value, device=device) for name, value in problem.params.items()
+    }
     inputs, targets = (_like(next(iter(params.values())), tree) for tree in (inputs, targets))
     state = update.init(params)
     sums = {name: torch.zeros_like(params[name]) for name in kept}
@@ -91,27 +94,14 @@ def prepare(
     targets: Tree,
     device: str = "cpu",
 ) -> Engine:
-    """See ``gradatlas.collect.prepare``; any problem and update, one trial after another, ``cpu``.
-
-    Raises:
-        InputError: Another device is asked for.
-    """
-    if device != "cpu":
-        raise InputError(
-            f"device is {device}, expected cpu: only the multilayer perceptron with update sgd "
-            "or none runs elsewhere"
-        )
+    """See ``gradatlas.collect.prepare``; any problem and update, one trial after another."""
 
     def run(sample_index: NDArray[np.unsignedinteger[Any]]) -> TrialGradients:
-        order = sample_index.astype(np.int64)  # torch indexes with signed integers alone
-        return together(
-            [
-                run_trial(
-                    problem, update, kept, batch_size, _take(inputs, index), _take(targets, index)
-                )
-                for index in order
-            ]
-        )
+        trials = []
+        for index in sample_index.astype(np.int64):  # torch indexes with signed integers alone
+            x, y = _take(inputs, index), _take(targets, index)
+            trials.append(run_trial(problem, update, kept, batch_size, x, y, device))
+        return together(trials)
 
     return run
 
@@ -130,7 +120,7 @@ def _differentiate(
 
 def _one_trial(total: Tensor, norms: Sequence[float]) -> ParameterGradients:
     return ParameterGradients(
-        gradient=total.numpy()[None],
+        gradient=total.numpy(force=True)[None],
         path_length=np.array([np.sum(norms)]),
         sum_of_squares=np.array([np.sum(np.square(norms))]),
     )
@@ -140,7 +130,7 @@ def _like(params: Tensor, tree: Tree) -> Tree:
     """Arrays as tensors, floats in the dtype of the parameters; class indices stay integers."""
 
     def convert(values: Any) -> Tensor:  # noqa: ANN401 - array or tensor
-        tensor = torch.as_tensor(values)
+        tensor = torch.as_tensor(values, device=params.device)
         return tensor.to(params.dtype) if tensor.is_floating_point() else tensor
 
     return pytree.tree_map(convert, tree)

@@ -112,6 +112,13 @@ def to_attributes(settings: TrialSettings) -> dict[str, str | int | float]:
     return {**single, "settings": whole}
 
 
+# Those of format version 1 that stand as they are; a field that came later has its default there.
+_FIRST_FIELDS = {
+    *("protocol", "epoch", "batch_size", "samples_per_trial", "parameter", "seed", "dataset"),
+    "training_samples",
+}
+
+
 def from_attributes(attributes: Mapping[str, Any]) -> TrialSettings:
     """Inverse of ``to_attributes``, also for files of format version 1.
 
@@ -123,15 +130,16 @@ def from_attributes(attributes: Mapping[str, Any]) -> TrialSettings:
     """
     if "settings" in attributes:
         return from_mapping(json.loads(attributes["settings"]))
-    optional = {
+    known = {
         "sample_sets": attributes.get("sample_sets"),
         "training_seed": attributes.get("training_seed", attributes["seed"]),
         "model": None,
         "training": None,
         "update": _first_update(attributes),
     }
-    fields = TrialSettings.__dataclass_fields__
-    return from_mapping({name: optional.get(name, attributes.get(name)) for name in fields})
+    for name in _FIRST_FIELDS - known.keys():
+        known[name] = attributes[name]
+    return from_mapping(known)
 
 
 def _first_update(attributes: Mapping[str, Any]) -> dict[str, Any]:

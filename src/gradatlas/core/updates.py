@@ -1,8 +1,10 @@
 """What the weights do between the minibatches of a trial: one class for each update rule.
 
 A rule is a frozen dataclass. Its fields are the settings of the same names in ``config.yaml``; they
-go into the record of the trials. A further rule is a further class in ``UPDATES``, nothing else.
-Rules are written in plain arithmetic, so that NumPy arrays and torch tensors both serve.
+go into the record of the trials. A further rule is a further class in ``UPDATES``. It runs through
+the reference, some ten times slower than the engines of plain SGD. Rules are written in plain
+arithmetic, so that NumPy arrays and torch tensors both serve, and this module loads no torch; what
+needs a function of torch, such as ``torch.sign``, imports it inside ``step``.
 """
 
 from collections.abc import Mapping
@@ -47,8 +49,8 @@ class SGD:
     """Plain stochastic gradient descent, w <- w - learning_rate g (Robbins and Monro, 1951).
 
     Example:
-        >>> SGD(learning_rate=0.5).step({"w": 3.0}, {"w": 4.0}, None)
-        ({'w': 1.0}, None)
+        >>> SGD(learning_rate=0.5).step({"w": 3.0}, {"w": 4.0}, ())
+        ({'w': 1.0}, ())
     """
 
     name: ClassVar[str] = "sgd"
@@ -60,12 +62,13 @@ class SGD:
         if not self.learning_rate > 0:
             raise InputError(f"learning_rate is {self.learning_rate}, expected a value above 0")
 
-    def init(self, params: Parameters) -> None:
+    def init(self, params: Parameters) -> State:
         """Nothing: a step depends on this minibatch alone."""
+        return ()
 
     def step(
-        self, params: Parameters, mean_gradient: Parameters, state: None
-    ) -> tuple[Parameters, None]:
+        self, params: Parameters, mean_gradient: Parameters, state: State
+    ) -> tuple[Parameters, State]:
         """See ``Update.step``."""
         moved = {
             name: value - self.learning_rate * mean_gradient[name] for name, value in params.items()
@@ -78,19 +81,20 @@ class Frozen:
     """No step: every minibatch sees the checkpoint, so the sum cannot depend on the batch size.
 
     Example:
-        >>> Frozen().step({"w": 3.0}, {"w": 4.0}, None)
-        ({'w': 3.0}, None)
+        >>> Frozen().step({"w": 3.0}, {"w": 4.0}, ())
+        ({'w': 3.0}, ())
     """
 
     name: ClassVar[str] = "none"
     moves: ClassVar[bool] = False
 
-    def init(self, params: Parameters) -> None:
+    def init(self, params: Parameters) -> State:
         """Nothing."""
+        return ()
 
     def step(
-        self, params: Parameters, mean_gradient: Parameters, state: None
-    ) -> tuple[Parameters, None]:
+        self, params: Parameters, mean_gradient: Parameters, state: State
+    ) -> tuple[Parameters, State]:
         """See ``Update.step``."""
         return params, state
 

@@ -61,9 +61,14 @@ class ModuleProblem:
         keywords: dict[str, Any] = {}
         if isinstance(inputs, dict):
             arguments, keywords = (), inputs
+        device = next(iter(params.values())).device
         # A module may write to its buffers; a trial must find them as they were.
-        buffers = {name: value.clone() for name, value in self.module.named_buffers()}
-        return functional_call(self.module, {**params, **buffers}, arguments, keywords)
+        constants = {
+            name: value.to(device, copy=True)
+            for name, value in (*self.module.named_buffers(), *self.module.named_parameters())
+            if name not in params
+        }
+        return functional_call(self.module, {**constants, **params}, arguments, keywords)
 
     def loss(self, outputs: Tree, targets: Tree) -> Tensor:
         """See ``Problem.loss``."""

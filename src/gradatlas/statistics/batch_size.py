@@ -337,32 +337,41 @@ def _interval_columns(
         coherence = norm / trials["path_length"]
     products = trials.get("product_with_others", np.full_like(norm, np.nan))
 
-    def statistic(weights: Array) -> Array:
+    def statistics(weights: Array) -> dict[str, Array]:
         n = weights.sum(axis=-1)
         squared_norm, product = weights @ norm**2 / n, weights @ products / n
-        means = [
-            _known_mean(weights, trials["cosine_to_largest_batch"]),
-            _known_mean(weights, coherence),
-            noise_scale.signal_to_noise(squared_norm, product, float(products.mean())),
-        ]
-        spread = norms.shape_statistics(weights, norm)[:3]
-        return np.concatenate([spread, norms.weighted_l_ratios(weights, norm), means])
+        mean, deviation, relative, *_ = norms.shape_statistics(weights, norm)
+        l_skewness, l_kurtosis = norms.weighted_l_ratios(weights, norm)
+        return {
+            "mean_norm": mean,
+            "std_norm": deviation,
+            "relative_std": relative,
+            "l_skewness": l_skewness,
+            "l_kurtosis": l_kurtosis,
+            "cosine_to_largest_batch": _known_mean(weights, trials["cosine_to_largest_batch"]),
+            "coherence": _known_mean(weights, coherence),
+            "signal": noise_scale.signal_to_noise(squared_norm, product, float(products.mean())),
+        }
 
     # One call, so that all these statistics come from the same resamples.
-    *found, signal = bootstrap(statistic, clusters, resampling).T.tolist()  # (k, 3)
+    names = [*statistics(np.ones(len(norm)))]
+    resampled = bootstrap(
+        lambda weights: np.stack([*statistics(weights).values()]), clusters, resampling
+    )
+    found = dict(zip(names, resampled.T.tolist(), strict=True))  # of each, estimate, low, high
+    signal = found.pop("signal")
+    # These two have intervals of another kind; they keep their place in the table.
     shape = norms.shape_intervals(norm, clusters, resampling).T.tolist()
-    noise: Sequence[float] = (math.nan,) * 3
+    first = {name: found.pop(name) for name in ("mean_norm", "std_norm", "relative_std")}
+    found = {**first, "skewness": shape[0], "excess_kurtosis": shape[1], **found}
+    found["noise_scale"] = [math.nan] * 3
     if _noise_scale_obstacle(settings) is None:
         # The interval of the reciprocal, which has no pole, inverted.
         factor = noise_scale.noise_scale_factor(settings)
-        noise = noise_scale.reciprocal_interval(*(value / factor for value in signal))
-    ends = [*found[:3], *shape, *found[3:], noise]
-    names = [
-        *("mean_norm", "std_norm", "relative_std", "skewness", "excess_kurtosis"),
-        *("l_skewness", "l_kurtosis", "cosine_to_largest_batch", "coherence", "noise_scale"),
-    ]
+        ends = (value / factor for value in signal)
+        found["noise_scale"] = [*noise_scale.reciprocal_interval(*ends)]
     values: dict[str, float] = {}
-    for name, interval in zip(names, ends, strict=True):
+    for name, interval in found.items():
         values |= zip((name, f"{name}_low", f"{name}_high"), interval, strict=True)
     return values
 
