@@ -3,6 +3,7 @@
 import math
 import operator
 import os
+import resource
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
 
+# What a process has open beside shards: libraries, terminals, notebooks' sockets.
+_OTHER_FILES = 64
 BLOCK_BYTES = 2 << 20  # blocks of this size get the same memory again and again, in the cache
 
 #: From the first and the last trial to their rows of a dataset.
@@ -338,14 +341,37 @@ class Archive:
         Tensors are read when they are asked for. A shard has one dataset, without ``batch_size``.
 
         Raises:
-            InputError: If protocol or epoch are not there, or not given where there are several.
+            InputError: If protocol or epoch are not there, or not given where there are several; or
+                an atlas has more shards than this process may open files.
             ModuleNotFoundError: If xarray or h5netcdf are not installed.
         """
         import xarray as xr
 
+        if self.kind == "atlas":
+            _allow_open_files(self)
+
         first = self._narrow(protocol=protocol, epoch=epoch)[0]
         group = None if self.kind == "shard" else f"{first.protocol}/epoch{first.epoch}"
         return xr.open_dataset(self.path, group=group, engine="h5netcdf")
+
+
+def files_needed(archive: Archive) -> int:
+    """Files that HDF5 may hold open to read a virtual dataset, and this process besides."""
+    return len(archive.sources) + _OTHER_FILES
+
+
+def _allow_open_files(archive: Archive) -> None:
+    """Raise this process's limit: HDF5 shows fill values, without an error, beyond it."""
+    needed = files_needed(archive)
+    limit, highest = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if limit < needed <= highest:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, highest))
+    elif limit < needed:
+        raise InputError(
+            f"{archive.path} shows {len(archive.sources)} shards, and this process may open "
+            f"{highest} files, expected {needed}; read it by select(), which takes one shard at a "
+            "time, or export it"
+        )
 
 
 def open(path: str | os.PathLike[str]) -> Archive:  # noqa: A001 - gradatlas.open(path) reads well

@@ -1,5 +1,6 @@
 """Read an archive through and list everything that is wrong with it."""
 
+import resource
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from gradatlas.archive.format import DATASETS
-from gradatlas.archive.read import Archive, Segment, read_archive
+from gradatlas.archive.read import Archive, Segment, files_needed, read_archive
 from gradatlas.archive.shards import Shard, check_present, check_regular
 from gradatlas.core.errors import InputError
 from gradatlas.core.files import check_digest, digest_path, file_digest
@@ -59,6 +60,7 @@ def verify(path: Path, *, progress: bool = False) -> list[Finding]:
     if archive.kind == "atlas":
         for shard in tqdm(archive.sources, desc="verify", unit="shard", disable=not progress):
             findings += _check_shard(shard)
+        findings += _check_open_files(archive)
     elif sha256 is None:
         for selection in tqdm(archive.selections, desc="verify", disable=not progress):
             for segment in selection.segments:
@@ -83,6 +85,20 @@ def _check_checkpoints(archive: Archive) -> Iterator[Finding]:
                 f"{path} is not the checkpoint the shards were collected from: its SHA-256 is "
                 f"{digest}, expected {expected}; restore it",
             )
+
+
+def _check_open_files(archive: Archive) -> Iterator[Finding]:
+    """Tell who reads with other tools that their files are too many for this process."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = files_needed(archive)
+    if limit < needed:
+        yield Finding(
+            archive.path,
+            f"{archive.path} shows {len(archive.sources)} shards, but a process started here may "
+            f"open {limit} files: h5py and xarray would read NaN and 0 beyond that without an "
+            f"error, so run 'ulimit -n {needed}' first, or read through gradatlas",
+            is_damage=False,
+        )
 
 
 def _check_shard(shard: Shard) -> list[Finding]:
