@@ -2,17 +2,20 @@
 
 import json
 from dataclasses import fields, replace
+from typing import Any
 
 import h5py
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gradatlas.core.errors import InputError
 from gradatlas.core.settings import (
     Training,
     TrialRange,
     TrialSettings,
     batches,
+    check_one_experiment,
     from_attributes,
     from_mapping,
     to_attributes,
@@ -143,3 +146,28 @@ def test_a_range_counts_its_last_trial() -> None:
     assert str(TrialRange(20, 39)) == "20-39"
     assert len(TrialRange(20, 39)) == 20
     assert len(TrialRange(7, 7)) == 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{}, {"epoch": 2}, {"batch_size": 9}, {"protocol": "slow", "update": SGD(0.5)}],
+)
+def test_records_of_one_experiment_may_stand_in_one_table(change: dict[str, Any]) -> None:
+    check_one_experiment([SETTINGS, replace(SETTINGS, **change), SETTINGS])
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in vars(OTHER) if name not in ("protocol", "epoch", "batch_size")]
+)
+def test_records_of_two_experiments_may_not(name: str) -> None:
+    other = replace(SETTINGS, batch_size=8, **{name: getattr(OTHER, name)})
+    with pytest.raises(InputError, match=rf"batch size 8 has {name} .*not mixed") as error:
+        check_one_experiment([SETTINGS, other])
+    assert "batch size 7 has" in str(error.value)
+
+
+def test_two_protocols_differ_in_what_a_protocol_sets_alone() -> None:
+    still = replace(SETTINGS, protocol="still", update=Frozen(), sample_sets=4)
+    check_one_experiment([SETTINGS, still])
+    with pytest.raises(InputError, match=r"protocol still.* has seed 5"):
+        check_one_experiment([SETTINGS, replace(still, seed=5)])

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from gradatlas.archive import create_shard
 from gradatlas.core.provenance import Provenance
 from gradatlas.core.settings import TrialRange, TrialSettings
-from gradatlas.core.updates import SGD, Frozen
+from gradatlas.core.updates import SGD, Update
 from gradatlas.statistics.batch_size import describe_batch_size
 from gradatlas.statistics.paired import PairedTrials
 from gradatlas.statistics.resampling import WeightedStatistic
@@ -21,12 +21,13 @@ from tests.record import RECORD
 Array = NDArray[np.float64]
 SAMPLES = 64
 TRAINING_SAMPLES = 1000
+MOVING = SGD(0.01)
 
 
 def make_settings(
     *,
     protocol: str = "sgd",
-    update: Literal["sgd", "none"] = "sgd",
+    update: Update = MOVING,
     epoch: int = 2,
     batch_size: int = 1,
     samples: int = 1024,
@@ -39,7 +40,7 @@ def make_settings(
         protocol=protocol,
         epoch=epoch,
         batch_size=batch_size,
-        update=SGD(0.01) if update == "sgd" else Frozen(),
+        update=update,
         samples_per_trial=samples,
         sample_sets=sample_sets,
         training_samples=training_samples,
@@ -63,12 +64,13 @@ def write_shards(
     gradient: NDArray[np.float32],
     *,
     batch_size: int,
-    update: Literal["sgd", "none"] = "sgd",
+    update: Update = MOVING,
     sample_sets: int | None = None,
     protocol: str = "sgd",
     epoch: int = 2,
     first_trial: int = 0,
     shards: int = 1,
+    **changes: Any,
 ) -> list[Path]:
     """Store tensors as the shards of one batch size; the minibatches' norms are made up."""
     settings = make_settings(
@@ -80,7 +82,9 @@ def write_shards(
         training_samples=TRAINING_SAMPLES,
         sample_sets=sample_sets,
     )
-    provenance = Provenance("0" * 64, "cpu", "unknown", {"numpy": np.__version__})
+    checkpoint = changes.pop("checkpoint_sha256", "0" * 64)
+    settings = replace(settings, **changes)
+    provenance = Provenance(checkpoint, "cpu", "unknown", {"numpy": np.__version__})
     paths = []
     trials = np.arange(first_trial, first_trial + len(gradient))
     for part in np.array_split(trials, shards):
@@ -138,7 +142,7 @@ def make_paired(
     *,
     protocol: str = "sgd",
     epoch: int = 2,
-    update: Literal["sgd", "none"] = "sgd",
+    update: Update = MOVING,
     sample_sets: int | None = None,
     diverged: int = 0,
 ) -> PairedTrials:

@@ -3,6 +3,7 @@
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from gradatlas.core.errors import InputError
+from gradatlas.core.updates import SGD, Frozen
 from gradatlas.statistics.batch_size import describe_batch_size
 from gradatlas.statistics.moments import (
     moments_of,
@@ -147,7 +149,7 @@ def test_resamples_depend_on_seed_and_batch_size_alone(tmp_path: Path) -> None:
 def test_the_noise_scale_of_frozen_weights(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     gradient = (SAMPLES * 0.5 + np.sqrt(SAMPLES) * rng.normal(size=(400, 2, 10))).astype(np.float32)
-    shards = write_shards(tmp_path, gradient, batch_size=8, update="none")
+    shards = write_shards(tmp_path, gradient, batch_size=8, update=Frozen())
     values, reasons, _ = describe(tmp_path, shards)
     S = gradient.reshape(400, -1).astype(float)
     variance = S.var(axis=0, ddof=1).sum()
@@ -172,7 +174,7 @@ def test_no_noise_scale_where_weights_move(tmp_path: Path) -> None:
 
 def test_a_mean_gradient_of_zero_leaves_the_noise_scale_unbounded(tmp_path: Path) -> None:
     gradient = np.random.default_rng(3).normal(size=(60, 4, 5)).astype(np.float32)
-    shards = write_shards(tmp_path, gradient, batch_size=8, update="none")
+    shards = write_shards(tmp_path, gradient, batch_size=8, update=Frozen())
     values, reasons, _ = describe(tmp_path, shards)
     assert math.isnan(values["noise_scale_high"])
     assert "cannot be told from 0" in reasons["noise_scale_high"]
@@ -270,6 +272,23 @@ def test_another_tensor_at_the_largest_batch_size_is_refused(tmp_path: Path) -> 
     shards = write_shards(tmp_path, draw(9), batch_size=8)
     largest = write_shards(tmp_path, draw(9, (2, 2)), batch_size=SAMPLES)
     with pytest.raises(InputError, match=r"have shape \(2, 2\), expected \(3, 7\)"):
+        describe(tmp_path, shards, largest)
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"update": SGD(0.5)}, r"batch size 64 has update SGD\(learning_rate=0.5\), but .*8 has"),
+        ({"seed": 5}, "batch size 64 has seed 5, but .*batch size 8 has 0"),
+        ({"checkpoint_sha256": "1" * 64}, "batch size 64 started from another checkpoint of epoch"),
+    ],
+)
+def test_another_experiment_at_the_largest_batch_size_is_refused(
+    tmp_path: Path, change: dict[str, Any], expected: str
+) -> None:
+    shards = write_shards(tmp_path, draw(9), batch_size=8)
+    largest = write_shards(tmp_path, draw(9), batch_size=SAMPLES, **change)
+    with pytest.raises(InputError, match=expected):
         describe(tmp_path, shards, largest)
 
 

@@ -9,6 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.integrate import quad
 
+from gradatlas.core.updates import Frozen
 from gradatlas.statistics.laws import (
     compare_laws,
     corrected_information_criterion,
@@ -227,14 +228,14 @@ def test_curves_of_the_laws_pass_the_measured_batch_sizes() -> None:
 
 
 def test_trials_without_laws_have_no_curves() -> None:
-    _, table = compare_laws([make_paired(norms_of(np.ones(6)), FEW, update="none")])
+    _, table = compare_laws([make_paired(norms_of(np.ones(6)), FEW, update=Frozen())])
     assert table.empty
     assert [*table.columns[:4]] == ["protocol", "epoch", "law", "batch_size"]
 
 
 def test_laws_need_five_batch_sizes_and_moving_weights() -> None:
     few = make_paired(norms_of(np.array([1.0, 2.0, 3.0, 4.0])), FEW[:4])
-    fixed = make_paired(norms_of(np.ones(6)), FEW, update="none")
+    fixed = make_paired(norms_of(np.ones(6)), FEW, update=Frozen())
     assert all(table.empty for table in compare_laws([few, fixed]))
 
 

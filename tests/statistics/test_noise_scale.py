@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from gradatlas.core.updates import Frozen
 from gradatlas.statistics.batch_size import describe_batch_size
 from gradatlas.statistics.noise_scale import (
     noise_scale_factor,
@@ -68,7 +69,7 @@ def test_both_estimators_agree_with_the_population(tmp_path: Path) -> None:
         folder = tmp_path / str(size)
         folder.mkdir()
         total = gradients.sum(axis=1).astype(np.float32).reshape(120, 3, 4)
-        shards = write_shards(folder, total, batch_size=size, update="none", protocol="frozen")
+        shards = write_shards(folder, total, batch_size=size, update=Frozen(), protocol="frozen")
         maps = folder / "maps.hdf5"
         describe_batch_size(
             shards, shards, folder / "row", maps, max_order=4, resamples=100, confidence=0.9, seed=0

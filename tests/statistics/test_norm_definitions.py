@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from gradatlas.core.updates import Frozen
 from gradatlas.statistics.norm_definitions import NORM_DEFINITIONS, compare_definitions
 from gradatlas.statistics.paired import PairedTrials
 from gradatlas.statistics.resampling import Bootstrap
@@ -85,7 +86,7 @@ def test_an_exponent_of_one_half_does_not_hide_a_hump() -> None:
 def test_sums_that_do_not_depend_on_batch_size_are_not_tested_for_fit() -> None:
     same = np.tile(norms_of(np.array([7.0])), (3, 1))
     rounded = same * (1 + 1e-8 * np.random.default_rng(2).normal(size=same.shape))
-    paired = make_paired(rounded, (1, 32, 1024), update="none", protocol="frozen")
+    paired = make_paired(rounded, (1, 32, 1024), update=Frozen(), protocol="frozen")
     row = compare(paired)["norm of the sum"]
     assert np.isnan(row["lack_of_fit_p_value"])
     assert not row["monotone"]

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from gradatlas.core.errors import InputError
+from gradatlas.core.updates import SGD
 from gradatlas.statistics.paired import read_paired
+from gradatlas.statistics.tables import gather
 from tests.statistics.synthetic import (
     SAMPLES,
     describe_all,
@@ -27,6 +29,18 @@ def test_trials_that_diverged_anywhere_are_left_out(tmp_path: Path) -> None:
     assert paired.norm.shape == (3, 19)
     assert paired.batch_sizes.tolist() == [1, 4, SAMPLES]
     assert paired.batches_per_trial.tolist() == [64, 16, 1]
+
+
+def test_batch_sizes_of_another_experiment_are_not_compared(tmp_path: Path) -> None:
+    _, maps = describe_all(tmp_path, write_batch_sizes(tmp_path))
+    other = tmp_path / "other"
+    other.mkdir()
+    shards = {8: write_shards(other, draw(20), batch_size=8, update=SGD(0.5))}
+    rows, others = describe_all(other, shards)
+    with pytest.raises(InputError, match=r"learning_rate=0\.5.*not mixed"):
+        read_paired([*maps, *others])
+    with pytest.raises(InputError, match=r"learning_rate=0\.5.*not mixed"):
+        gather([*describe_all(tmp_path, write_batch_sizes(tmp_path))[0], *rows], other, other)
 
 
 def test_batch_sizes_of_other_trials_are_not_compared(tmp_path: Path) -> None:

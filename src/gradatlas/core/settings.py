@@ -5,10 +5,11 @@ tables; nothing copies its fields one by one.
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from gradatlas.core.errors import InputError
 from gradatlas.core.files import mapping_digest
 from gradatlas.core.updates import Update, update_from, update_settings
 
@@ -61,6 +62,32 @@ class TrialSettings:
 
 #: Fields that the keys of a protocol in the configuration set, beside ``update``.
 PROTOCOL_FIELDS = ("samples_per_trial", "sample_sets")
+
+
+def check_one_experiment(records: Iterable[TrialSettings]) -> None:
+    """Refuse records that cannot stand in one table.
+
+    Raises:
+        InputError: Two of a protocol differ in more than epoch and batch size, or two protocols in
+            more than what a protocol sets.
+    """
+    of_protocol = {"protocol", "update", *PROTOCOL_FIELDS}
+    first: dict[str, TrialSettings] = {}
+    for record in records:
+        known = first.get(record.protocol)
+        other = known or next(iter(first.values()), record)
+        for name, value in vars(record.shared).items():
+            found = getattr(other.shared, name)
+            if value != found and (known or name not in of_protocol):
+                raise InputError(
+                    f"{_place(record)} has {name} {value}, but {_place(other)} has {found}; "
+                    "results of different experiments are not mixed, make one of them again"
+                )
+        first.setdefault(record.protocol, record)
+
+
+def _place(record: TrialSettings) -> str:
+    return f"protocol {record.protocol}, epoch {record.epoch}, batch size {record.batch_size}"
 
 
 @dataclass(frozen=True)

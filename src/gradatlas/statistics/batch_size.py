@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from gradatlas.archive.read import Selection, open_shards
 from gradatlas.core.errors import InputError
 from gradatlas.core.runtime import single_threaded
-from gradatlas.core.settings import TrialSettings
+from gradatlas.core.settings import TrialSettings, check_one_experiment
 from gradatlas.statistics import moments as central
 from gradatlas.statistics import noise_scale, norms
 from gradatlas.statistics.moments import Moments, merge, moments_of
@@ -84,8 +84,8 @@ def describe_batch_size(
         seed: The experiment's seed.
 
     Raises:
-        InputError: The two sets of shards do not have the same trials of the same tensor, or a
-            shard is damaged.
+        InputError: The two sets of shards are of different experiments or checkpoints, do not have
+            the same trials of the same tensor, or a shard is damaged.
         OSError: A file cannot be read or written.
     """
     selection, reference = open_shards(shards), open_shards(largest_batch_shards)
@@ -105,6 +105,13 @@ def describe_batch_size(
 
 
 def _check_pair(selection: Selection, reference: Selection) -> None:
+    check_one_experiment([selection.settings, reference.settings])
+    of_checkpoint = "checkpoint_sha256"
+    if selection.attributes[of_checkpoint] != reference.attributes[of_checkpoint]:
+        raise InputError(
+            f"batch size {reference.batch_size} started from another checkpoint of epoch "
+            f"{reference.epoch} than batch size {selection.batch_size}; collect one of them again"
+        )
     if selection.shape != reference.shape:
         raise InputError(
             f"tensors of batch size {reference.batch_size} have shape {reference.shape}, expected "

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradatlas.core.errors import InputError
-from gradatlas.core.settings import TrialSettings
+from gradatlas.core.settings import TrialSettings, check_one_experiment
 from gradatlas.statistics.resampling import independent_draws
 from gradatlas.statistics.tables import TrialScalars, key_of, read_trials
 
@@ -58,10 +58,12 @@ def read_paired(paths: Sequence[Path]) -> list[PairedTrials]:
     """Read files of maps, those of one protocol and epoch together, by ascending epoch.
 
     Raises:
-        InputError: Batch sizes of one protocol and epoch do not have the same trials.
+        InputError: The files are of different experiments, or batch sizes of one protocol and epoch
+            do not have the same trials.
     """
     # ``groupby`` joins neighbours alone. The order is also that of batch sizes and epochs.
     scalars = sorted(map(read_trials, paths), key=lambda item: key_of(item.settings))
+    check_one_experiment(item.settings for item in scalars)
     groups = groupby(scalars, lambda item: key_of(item.settings)[:2])
     return [_pair(list(members)) for _, members in groups]
 

@@ -17,7 +17,13 @@ from gradatlas.archive.format import dimension_names, read_attributes
 from gradatlas.archive.read import Selection
 from gradatlas.core.files import replace_file
 from gradatlas.core.provenance import code_commit, library_versions
-from gradatlas.core.settings import TrialSettings, from_attributes, from_mapping, to_mapping
+from gradatlas.core.settings import (
+    TrialSettings,
+    check_one_experiment,
+    from_attributes,
+    from_mapping,
+    to_mapping,
+)
 
 Array = NDArray[np.float64]
 Arrays = Mapping[str, Array]
@@ -145,8 +151,12 @@ def gather(rows: Sequence[Path], table: Path, notes: Path) -> None:
         rows: JSON files of ``write_description``, in any order.
         table: CSV file to write, one row a batch size.
         notes: CSV file to write, one row per number that is missing or needs a remark.
+
+    Raises:
+        InputError: Rows are of different experiments.
     """
     descriptions = sorted(map(read_description, rows), key=lambda item: key_of(item.settings))
+    check_one_experiment(item.settings for item in descriptions)
     keys = [key_of(item.settings) for item in descriptions]
     values = pd.DataFrame([item.values for item in descriptions])
     statistics = normalise(pd.concat([pd.DataFrame(keys, columns=KEY), values], axis=1))
