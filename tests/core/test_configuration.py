@@ -76,6 +76,23 @@ def test_the_record_of_a_protocol_s_trials_is_what_the_configuration_says() -> N
     assert experiment.trial_settings("frozen", 2, 1, 0).update == Frozen()
 
 
+@pytest.mark.parametrize(
+    ("key", "spellings"),
+    [
+        ("training/momentum", (0, 0.0)),
+        ("training/learning_rate", (1, 1.0)),
+        ("gradients/protocols/sgd/learning_rate", (2, 2.0)),
+    ],
+)
+def test_a_number_is_one_setting_however_it_is_written(
+    key: str, spellings: tuple[int, float]
+) -> None:
+    experiments = [read_experiment(changed(key, value), SCHEMA) for value in spellings]
+    records = [str(to_mapping(item.trial_settings("sgd", 2, 1, 0))) for item in experiments]
+    assert records[0] == records[1]
+    assert str(experiments[0].training) == str(experiments[1].training)
+
+
 def test_training_seeds_default_to_the_seed_and_their_order_changes_nothing() -> None:
     assert read_experiment(changed("seed", 5), SCHEMA).training_seeds == (5,)
     assert read_experiment(changed("seeds", [2, 0, 1]), SCHEMA).training_seeds == (0, 1, 2)

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
@@ -98,7 +98,13 @@ def _build(config: Mapping[str, Any]) -> Experiment:
 
 
 def _training(config: Mapping[str, Any]) -> Training:
-    return Training(**{k: v for k, v in config["training"].items() if k != "checkpoints"})
+    """The training settings; 0 and 0.0 are one of them, so that neither makes anything anew."""
+    keys = config["training"]
+    settings: dict[str, Any] = {
+        field.name: float(keys[field.name]) if field.type is float else keys[field.name]
+        for field in fields(Training)
+    }
+    return Training(**settings)
 
 
 def _protocol(name: str, config: Mapping[str, Any]) -> Protocol:
