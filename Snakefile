@@ -29,12 +29,15 @@ localrules:
     all,
 
 
+# Every file that a job leaves: Snakemake makes a missing one again only where a target names it.
 rule all:
     default_target: True
     input:
+        [path for folder in RESULTS for path in made_of_trials(folder)],
         expand(
             [
                 rules.train.output.table,
+                *rules.steps.output,
                 *rules.atlas.output,
                 *rules.statistics_table.output,
                 *rules.claims.output,

@@ -51,7 +51,7 @@ def edited(repository: Path, *modules: str) -> Iterator[None]:
     paths = [repository / "src" / "gradatlas" / module for module in modules]
     before = [path.read_bytes() for path in paths]
     for path in paths:
-        path.open("a").write("\n# edited\n")
+        path.open("a").write("\nEDITED = True\n")
         os.utime(path, (0, 0))
     yield
     for path, content in zip(paths, before, strict=True):
@@ -88,6 +88,29 @@ def test_further_training_seed_leaves_the_first_alone(finished: Path, repository
     jobs = plan(finished, repository, {"seeds": [0, 1]})
     assert jobs["train"] == jobs["atlas"] == jobs["seeds"] == 1
     assert jobs["collect"] == jobs["statistics"] == 6
+
+
+@pytest.mark.parametrize(
+    ("name", "rule"),
+    [
+        ("gradients/sgd/epoch1/batch5/trials0-5.h5", "collect"),
+        ("gradients/sgd/epoch1/batch5/trials0-5.h5.sha256", "collect"),
+        ("steps.csv", "steps"),
+        ("statistics/sgd/epoch1/batch16.json", "statistics"),
+        ("statistics/frozen/epoch1/batch5.h5", "statistics"),
+        ("law_curves.csv", "claims"),
+        ("figures/tails.png", "detail_figures"),
+    ],
+)
+def test_what_is_missing_is_made_again(
+    finished: Path, repository: Path, name: str, rule: str
+) -> None:
+    path = finished / "results" / name
+    away = path.rename(path.with_name("away"))
+    jobs = plan(finished, repository)
+    away.rename(path)
+    assert jobs[rule] == 1
+    assert jobs["train"] == 0
 
 
 def test_another_seed_recollects_everything(finished: Path, repository: Path) -> None:

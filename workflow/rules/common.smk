@@ -94,6 +94,16 @@ def all_shards(wildcards):
     return [shard for cell in GRID for shard in shards(wildcards, *cell)]
 
 
+def made_of_trials(folder):
+    """Paths of what single batch sizes leave in a results folder: shards and statistics."""
+    for cell in GRID:
+        for shard in planning.shard_paths(experiment, folder, *cell):
+            yield from (shard, f"{shard}.sha256")
+        protocol, epoch, batch_size = cell
+        for suffix in ("json", "h5"):
+            yield f"{folder}/statistics/{protocol}/epoch{epoch}/batch{batch_size}.{suffix}"
+
+
 def largest_batch_shards(wildcards):
     """Shards of the largest batch size, which every other one is compared with."""
     largest = experiment.protocols[wildcards.protocol].batch_sizes[-1]
