@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from gradatlas.core.settings import batches
 
-EXAMPLES = 500  # samples of the data set that the centre is taken from
+EXAMPLES = 500  # samples that the centre is taken from, all over the data set: it may be sorted
 ROWS = 500  # samples of the data set that are projected at a time
 
 
@@ -29,7 +29,8 @@ def centre_of(inputs: NDArray[Any]) -> NDArray[Any]:
         >>> centre_of(np.array([[0.0, 1.0], [0.0, 5.0], [9.0, 2.0]])).tolist()
         [0.0, 2.0]
     """
-    median: NDArray[Any] = np.median(inputs[:EXAMPLES], axis=0)
+    every = max(1, len(inputs) // EXAMPLES)
+    median: NDArray[Any] = np.median(inputs[::every], axis=0)
     return median
 
 
