@@ -326,7 +326,7 @@ def engine_gflop(batch_size: int, inputs: int) -> float:
 
 def checkpoint(epochs: int) -> Weights:
     """The default model after some epochs of the default training."""
-    from gradatlas.models.network import build
+    from gradatlas.models.module import build
     from gradatlas.train.loop import train
 
     data = load_train(ROOT / "resources" / "mnist")

@@ -9,10 +9,10 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from gradatlas.core.configuration import Experiment, Protocol, check_samples
+from gradatlas.core.configuration import Experiment, Protocol
 from gradatlas.core.errors import InputError
 from gradatlas.core.files import mapping_digest
-from gradatlas.core.settings import TrialRange
+from gradatlas.core.settings import TrialRange, check_samples
 from gradatlas.core.updates import SGD
 from gradatlas.data.idx import IDX_FILES, count_training_samples, idx_paths, is_absent
 from gradatlas.train.checkpoint import read_facts

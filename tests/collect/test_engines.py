@@ -15,16 +15,17 @@ from gradatlas.collect.engines import mlp_batched, mlp_cpu
 from gradatlas.collect.engines.factors import Factors, squared_norms, total
 from gradatlas.collect.prepare import prepare
 from gradatlas.collect.trial import ParameterGradients, TrialGradients
+from gradatlas.core.errors import InputError
 from gradatlas.core.random import trial_samples
 from gradatlas.core.settings import Training
 from gradatlas.core.updates import SGD, Frozen, Parameters, State
 from gradatlas.data.idx import Split, load_train
-from gradatlas.models.module import problem_of
-from gradatlas.models.network import build
+from gradatlas.models.module import PerceptronModule, build, problem_of
 from gradatlas.models.perceptron import (
     Architecture,
     Perceptron,
     architecture_of,
+    cross_entropy,
     initial_parameters,
 )
 from gradatlas.train.loop import train
@@ -129,8 +130,15 @@ def test_float64_on_the_real_checkpoint_at_every_batch_size(
     batch_size: int,
     update: SGD | Frozen,
 ) -> None:
-    double = Perceptron({name: value.astype(np.float64) for name, value in checkpoint.items()})
-    measured = double, update, [LAST, "hidden1.bias"], batch_size, mnist.inputs[:512], mnist.labels
+    exact = Perceptron({name: value.astype(np.float64) for name, value in checkpoint.items()})
+    measured = (
+        exact,
+        update,
+        [LAST, "hidden1.bias"],
+        batch_size,
+        mnist.inputs[:512],
+        mnist.labels[:512],
+    )
     index = np.random.default_rng(0).permutation(512)[None, :256].astype(np.uint32)
     found, expected = prepare(*measured)(index), reference.prepare(*measured)(index)
     for name, errors in relative_errors(found, expected).items():
@@ -148,10 +156,10 @@ def test_float32_on_the_real_checkpoint(
     seldom meet such a pre-activation.
     """
     index = samples(5, 128)
-    double = Perceptron({name: value.astype(np.float64) for name, value in checkpoint.items()})
+    exact = Perceptron({name: value.astype(np.float64) for name, value in checkpoint.items()})
     settings = SGD(0.01), [LAST], batch_size, mnist.inputs, mnist.labels
     found = prepare(Perceptron(checkpoint), *settings)(index)
-    expected = reference.prepare(double, *settings)(index)
+    expected = reference.prepare(exact, *settings)(index)
     assert found.parameters[LAST].gradient.dtype == np.float32
     for name, errors in relative_errors(found, expected).items():
         assert np.median(errors) < 1e-5, f"{name}: {errors}"
@@ -217,6 +225,117 @@ def test_a_rule_that_inherits_from_sgd_is_not_taken_for_it(mnist: Split) -> None
     expected = prepare(problem, SGD(0.1), *measured)(index)
     for name, errors in relative_errors(found, expected).items():
         assert errors.max() <= 1e-12, name
+
+
+SMALL = Architecture(6, (5,), 3)
+INPUTS = np.random.default_rng(0).standard_normal((40, 6))
+LABELS = np.arange(40) % 3
+
+
+def double(architecture: Architecture = SMALL) -> Perceptron:
+    weights = initial_parameters(architecture, 0)
+    return Perceptron({name: value.astype(np.float64) for name, value in weights.items()})
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"kept": LAST}, "kept is 'last.weight', expected a list"),
+        ({"kept": []}, "kept is [], expected a list of parameters out of: hidden1.weight"),
+        ({"kept": ["last.foo"]}, "kept is ['last.foo'], expected"),
+        ({"batch_size": 0}, "batch_size is 0, expected a whole number of at least 1"),
+        ({"batch_size": 1.5}, "batch_size is 1.5, expected"),
+        ({"inputs": INPUTS[:7]}, "inputs and targets have [7, 40] entries"),
+        (
+            {"inputs": INPUTS[:, :5]},
+            "(40, 5), expected finite numbers of shape (sample, 6)",
+        ),
+        ({"inputs": np.where(INPUTS > 2, np.nan, INPUTS)}, "expected finite numbers"),
+        ({"targets": LABELS + 1}, "expected whole numbers from 0 to 2, one a sample"),
+        ({"targets": LABELS - 1}, "expected whole numbers from 0 to 2"),
+        ({"targets": LABELS + 0.0}, "the labels are float64 of shape (40,)"),
+        ({"device": "gpu"}, "device is 'gpu', expected one of: auto, cpu, cuda"),
+    ],
+)
+def test_what_no_engine_can_use_is_refused(change: dict[str, Any], expected: str) -> None:
+    arguments: dict[str, Any] = {
+        "kept": [LAST],
+        "batch_size": 2,
+        "inputs": INPUTS,
+        "targets": LABELS,
+        **change,
+    }
+    with pytest.raises(InputError) as error:
+        prepare(double(), SGD(0.1), **arguments)
+    assert expected in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("index", "expected"),
+    [
+        (np.array([[0, 40]]), "reach from 0 to 40, expected 0 to 39"),
+        (np.array([[-1, 3]]), "reach from -1 to 3"),
+        (np.array([[2**32 - 1]], np.uint32), "to 4294967295, expected 0 to 39"),
+        (np.array([0, 1]), "of shape (2,), expected whole numbers of shape (trial, sample)"),
+        (np.empty((0, 3), int), "of shape (0, 3)"),
+        (np.empty((1, 0), int), "of shape (1, 0)"),
+        (np.array([[0.0, 1.0]]), "indices are float64"),
+    ],
+)
+@pytest.mark.parametrize("update", [SGD(0.1), Frozen()])
+def test_indices_that_are_none_of_the_data_set_are_refused(
+    index: NDArray[np.int64], expected: str, update: SGD | Frozen
+) -> None:
+    run = prepare(double(), update, [LAST], 2, INPUTS, LABELS)
+    with pytest.raises(InputError) as error:
+        run(index)  # type: ignore[arg-type]
+    assert expected in str(error.value)
+
+
+def test_parameters_of_two_dtypes_are_refused() -> None:
+    mixed = {**double().params, "last.bias": np.zeros(3, np.float32)}
+    with pytest.raises(InputError, match="are float32, float64, expected all float32 or all"):
+        prepare(Perceptron(mixed), Frozen(), [LAST], 1, INPUTS, LABELS)
+
+
+@pytest.mark.parametrize("names", [["last.bias", "last.weight"], ["hidden2.weight"], []])
+def test_parameters_of_another_network_are_no_perceptron(names: list[str]) -> None:
+    with pytest.raises(InputError, match="expected weight and bias of hidden1"):
+        Perceptron(dict.fromkeys(names, np.zeros(1)))
+
+
+def test_a_module_that_only_resembles_ours_is_measured_as_what_it_is(mnist: Split) -> None:
+    class Squashed(PerceptronModule):
+        def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+            return torch.tanh(super().forward(inputs))
+
+    partly = PerceptronModule(Architecture(6, (5, 5), 3), seed=0)
+    partly.get_parameter("hidden2.weight").requires_grad_(False)
+    for module in (Squashed(SMALL, seed=0), partly):
+        problem = problem_of(module, cross_entropy, torch.float64)
+        trial = prepare(problem, Frozen(), [LAST], 4, INPUTS, LABELS)(np.arange(4)[None])  # type: ignore[arg-type]
+        outputs = module.double()(torch.tensor(INPUTS[:4]))
+        loss = cross_entropy(outputs, torch.tensor(LABELS[:4])).mean()
+        np.testing.assert_allclose(trial.first_loss, loss.item(), rtol=1e-12)
+
+
+def test_without_a_hidden_layer_the_reference_serves() -> None:
+    problem = double(Architecture(6, (), 3))
+    index = np.arange(40, dtype=np.uint32)[None]
+    trial = prepare(problem, SGD(0.1), [LAST], 3, INPUTS, LABELS)(index)
+    assert trial.parameters[LAST].gradient.shape == (1, 3, 6)
+
+
+@pytest.mark.parametrize("hidden", [(5,), (5, 4)])
+def test_tensors_that_record_gradients_serve(hidden: tuple[int, ...]) -> None:
+    weights = double(Architecture(6, hidden, 3)).params
+    leaves = {name: torch.tensor(value, requires_grad=True) for name, value in weights.items()}
+    index = np.arange(40, dtype=np.uint32)[None]
+    for prepare_engine in (prepare, reference.prepare):
+        run = prepare_engine(Perceptron(leaves), SGD(0.1), [LAST], 3, INPUTS, LABELS)
+        first, again = run(index), run(index)
+        for name, values in columns(first).items():
+            np.testing.assert_array_equal(values, columns(again)[name])
 
 
 @pytest.mark.parametrize("hidden", [(4,), (4, 4)])

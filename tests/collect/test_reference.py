@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from gradatlas.collect.reference import run_trial
 from gradatlas.collect.trial import ParameterGradients, TrialGradients
+from gradatlas.core.errors import InputError
 from gradatlas.core.updates import SGD, Frozen, Update
 from gradatlas.models.module import problem_of
 from gradatlas.models.perceptron import Architecture, Perceptron, initial_parameters
@@ -221,3 +222,15 @@ def test_any_module_is_measured_as_a_loop_with_torch_s_optimizer_does(
     found = trial.parameters[parameter]
     assert np.linalg.norm(found.gradient[0] - total) <= 1e-12 * np.linalg.norm(total)
     np.testing.assert_allclose(found.path_length, length, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [nn.CrossEntropyLoss(), lambda outputs, targets: (outputs[:, :1] - targets) ** 2],
+    ids=["mean", "broadcast"],
+)
+def test_a_loss_that_is_not_one_value_a_sample_is_refused(loss: Any) -> None:
+    inputs, targets = torch.randn(8, 3), torch.arange(8) % 4
+    problem = problem_of(nn.Linear(3, 4), loss)
+    with pytest.raises(InputError, match=r"the loss of 4 samples has the shape .*\(4,\)"):
+        run_trial(problem, Frozen(), ["bias"], 4, inputs, targets)

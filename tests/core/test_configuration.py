@@ -11,9 +11,9 @@ import pytest
 import yaml
 from hypothesis import given, settings
 
-from gradatlas.core.configuration import Experiment, check_file, check_samples, read_experiment
+from gradatlas.core.configuration import Experiment, check_file, read_experiment
 from gradatlas.core.errors import InputError
-from gradatlas.core.settings import from_mapping, to_mapping
+from gradatlas.core.settings import check_samples, from_mapping, to_mapping
 from gradatlas.core.updates import Frozen
 from tests.mutations import mutated
 from tests.record import RECORD

@@ -1,12 +1,16 @@
 """Update rules against torch.optim, and their settings."""
 
-from typing import Any
+import json
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar
 
 import pytest
 import torch
 
 from gradatlas.core.errors import InputError
+from gradatlas.core.settings import TrialSettings
 from gradatlas.core.updates import (
+    ALL_SETTINGS,
     SGD,
     UPDATES,
     Frozen,
@@ -83,3 +87,52 @@ def test_a_whole_number_is_the_same_setting() -> None:
         "name": "sgd",
         "learning_rate": 1.0,
     }
+
+
+@dataclass(frozen=True)
+class Elaborate:
+    """A rule with settings of every type."""
+
+    name: ClassVar[str] = "elaborate"
+    moves: ClassVar[bool] = True
+
+    betas: tuple[float, float]
+    steps: int
+    nesterov: bool = False
+    kind: str = "plain"
+
+    init, step = SGD.init, SGD.step
+
+
+def test_settings_of_every_type_come_back_from_json(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(UPDATES, "elaborate", Elaborate)
+    update = update_from({"name": "elaborate", "betas": [0, 0.5], "steps": 3, "nesterov": True})
+    assert update == Elaborate((0.0, 0.5), 3, nesterov=True)
+    again = update_from(json.loads(json.dumps(update_settings(update))))
+    assert again == update
+    assert hash(again) == hash(update)
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"betas": ["x", 1]}, "betas is 'x', expected a number"),
+        ({"steps": "many"}, "steps is 'many', expected a whole number"),
+        ({"steps": True}, "steps is True, expected a whole number"),
+        ({"nesterov": 1}, "nesterov is 1, expected true or false"),
+        ({"kind": 1}, "kind is 1, expected text"),
+    ],
+)
+def test_a_setting_of_another_type_is_refused(
+    monkeypatch: pytest.MonkeyPatch, change: dict[str, Any], expected: str
+) -> None:
+    monkeypatch.setitem(UPDATES, "elaborate", Elaborate)
+    settings = {"name": "elaborate", "betas": [0.9, 0.99], "steps": 1, **change}
+    with pytest.raises(InputError, match=expected):
+        update_from(settings)
+
+
+def test_no_setting_has_the_name_of_a_field_or_of_another_key() -> None:
+    """It would hide it, in the attributes of a shard or in the configuration."""
+    taken = {field.name for field in fields(TrialSettings)} | {"trials", "batch_sizes"}
+    assert not ALL_SETTINGS & taken

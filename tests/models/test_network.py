@@ -6,7 +6,8 @@ import torch
 
 from gradatlas.core.errors import InputError
 from gradatlas.data.idx import Split
-from gradatlas.models.network import build, check_parameter, parameter_shapes, problem_from
+from gradatlas.models.module import build
+from gradatlas.models.network import check_parameter, parameter_shapes, problem_from
 
 MODEL = {"hidden": [7, 4]}
 SPLIT = Split(np.zeros((4, 6), np.float32), np.array([0, 2, 1, 2]))

@@ -17,7 +17,7 @@ from gradatlas.core.files import check_digest, digest_path, file_digest
 from gradatlas.core.random import Stream, permutation
 from gradatlas.core.settings import Training
 from gradatlas.data.idx import Split
-from gradatlas.models.network import build
+from gradatlas.models.module import build
 from gradatlas.models.perceptron import architecture_of, initial_parameters, logits
 from gradatlas.train.checkpoint import load_checkpoint
 from gradatlas.train.loop import Epoch, run, train

@@ -362,16 +362,14 @@ def files_needed(archive: Archive) -> int:
 
 def _allow_open_files(archive: Archive) -> None:
     """Raise this process's limit: HDF5 shows fill values, without an error, beyond it."""
-    needed = files_needed(archive)
-    limit, highest = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if limit < needed <= highest:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, highest))
-    elif limit < needed:
+    _, highest = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if highest < files_needed(archive):
         raise InputError(
             f"{archive.path} shows {len(archive.sources)} shards, and this process may open "
-            f"{highest} files, expected {needed}; read it by select(), which takes one shard at a "
-            "time, or export it"
+            f"{highest} files, expected {files_needed(archive)}; read it by select(), which takes "
+            "one shard at a time, or export it"
         )
+    resource.setrlimit(resource.RLIMIT_NOFILE, (highest, highest))  # others may be open too
 
 
 def open(path: str | os.PathLike[str]) -> Archive:  # noqa: A001 - gradatlas.open(path) reads well

@@ -9,10 +9,11 @@ from numpy.typing import NDArray
 
 from gradatlas.collect.engines import mlp_cpu
 from gradatlas.collect.trial import Engine, TrialGradients
-from gradatlas.core.runtime import single_threaded
+from gradatlas.core.errors import InputError
+from gradatlas.core.runtime import resolve_device, single_threaded
 from gradatlas.core.updates import SGD, Frozen, Update
 from gradatlas.models.perceptron import Perceptron
-from gradatlas.models.problem import Problem, Tree
+from gradatlas.models.problem import Problem, Tree, leaves
 
 SampleIndex = NDArray[np.unsignedinteger[Any]]
 
@@ -34,16 +35,22 @@ def prepare(
     a tensor has the same bits on any number of cores.
 
     Args:
-        problem: Network, loss and the checkpoint's weights, whose dtype is that of the arithmetic.
+        problem: Network, loss and the checkpoint's weights, whose one floating dtype is that of the
+            arithmetic and of the result.
         update: What the weights do between the minibatches of a trial.
         kept: Names of the parameters whose gradients are wanted.
         batch_size: Samples of a minibatch.
-        inputs: The whole training set, arrays or tensors, first axis the sample.
+        inputs: The whole training set, arrays or tensors, or tuples and dicts of them, first axis
+            the sample. It must not change afterwards.
         targets: Its targets, such as classes, first axis the sample.
-        device: ``cpu`` or ``cuda``.
+        device: ``auto``, ``cpu`` or ``cuda``.
 
     Returns:
-        A function from the sample indices of T trials, shape (T, sample), to their gradients.
+        A function from the sample indices of T trials, whole numbers of shape (T, sample), to their
+        gradients.
+
+    Raises:
+        InputError: An argument, or later an index, is not as said here.
 
     Example:
         Two trials of four samples each, at batch size 2:
@@ -57,12 +64,15 @@ def prepare(
         >>> trials.parameters["last.weight"].gradient.shape
         (2, 2, 5)
     """
+    device = resolve_device(device)
+    samples = _check(problem, kept, batch_size, inputs, targets)
     prepare_engine = _engine_for(problem, update, device)
     with single_threaded():
         engine = prepare_engine(problem, update, kept, batch_size, inputs, targets, device)
 
     @wraps(engine)
     def run(sample_index: SampleIndex) -> TrialGradients:
+        _check_index(sample_index, samples)
         with single_threaded():
             return engine(sample_index)
 
@@ -71,7 +81,7 @@ def prepare(
 
 def _engine_for(problem: Problem, update: Update, device: str) -> Callable[..., Engine]:
     # By type: a rule that inherits from SGD takes other steps.
-    if type(problem) is Perceptron and type(update) in (SGD, Frozen):
+    if type(problem) is Perceptron and type(update) in (SGD, Frozen) and len(problem.layers) > 1:
         if device == "cpu" and mlp_cpu.serves(problem):
             return mlp_cpu.prepare
         # Torch costs two seconds and 500 MB, which the default experiment's jobs do not need.
@@ -81,3 +91,43 @@ def _engine_for(problem: Problem, update: Update, device: str) -> Callable[..., 
     from gradatlas.collect import reference
 
     return reference.prepare
+
+
+def _check(
+    problem: Problem, kept: Sequence[str], batch_size: int, inputs: Tree, targets: Tree
+) -> int:
+    """Refuse what no engine can use; returns the number of samples."""
+    if isinstance(kept, str) or not kept or not {*kept} <= {*problem.params}:
+        raise InputError(
+            f"kept is {kept!r}, expected a list of parameters out of: {', '.join(problem.params)}"
+        )
+    if not isinstance(batch_size, int | np.integer) or batch_size < 1:
+        raise InputError(f"batch_size is {batch_size!r}, expected a whole number of at least 1")
+    dtypes = {str(value.dtype).removeprefix("torch.") for value in problem.params.values()}
+    if len(dtypes) > 1 or not dtypes <= {"float32", "float64"}:
+        raise InputError(
+            f"the parameters are {', '.join(sorted(dtypes))}, expected all float32 or all float64"
+        )
+    lengths = {len(leaf) for tree in (inputs, targets) for leaf in leaves(tree)}
+    if len(lengths) != 1:
+        raise InputError(
+            f"inputs and targets have {sorted(lengths)} entries, expected one number of samples"
+        )
+    if type(problem) is Perceptron:
+        problem.check_data(inputs, targets)
+    return lengths.pop()
+
+
+def _check_index(sample_index: SampleIndex, samples: int) -> None:
+    """The compiled loops do not look: an index beyond the data set would read other memory."""
+    if sample_index.ndim != 2 or sample_index.size == 0 or sample_index.dtype.kind not in "iu":
+        raise InputError(
+            f"the sample indices are {sample_index.dtype} of shape {sample_index.shape}, expected "
+            "whole numbers of shape (trial, sample)"
+        )
+    lowest, highest = int(sample_index.min()), int(sample_index.max())
+    if lowest < 0 or highest >= samples:
+        raise InputError(
+            f"the sample indices reach from {lowest} to {highest}, expected 0 to {samples - 1}, "
+            "the samples of the data set"
+        )

@@ -16,7 +16,7 @@ from torch.utils import _pytree as pytree
 from gradatlas.collect.trial import Engine, ParameterGradients, TrialGradients, together
 from gradatlas.core.settings import batches
 from gradatlas.core.updates import Update
-from gradatlas.models.problem import Problem, Tree
+from gradatlas.models.problem import Problem, Tree, check_losses, leaves
 
 
 def run_trial(
@@ -60,7 +60,9 @@ def run_trial(
         [-8.] [8.]
     """
     params: Mapping[str, Tensor] = {
-        name: torch.as_tensor(value, device=device) for name, value in problem.params.items()
+        # A copy: a rule that works in place must not reach the checkpoint.
+        name: torch.as_tensor(value, device=device).detach().clone()
+        for name, value in problem.params.items()
     }
     inputs, targets = (_like(next(iter(params.values())), tree) for tree in (inputs, targets))
     state = update.init(params)
@@ -112,7 +114,9 @@ def _differentiate(
     """Gradient of a minibatch's summed loss by every parameter, and that loss."""
 
     def summed_loss(weights: Mapping[str, Tensor]) -> Tensor:
-        return problem.loss(problem.predict(weights, inputs), targets).sum()
+        losses = problem.loss(problem.predict(weights, inputs), targets)
+        check_losses(losses, _count(targets))
+        return losses.sum()
 
     gradient, loss = grad_and_value(summed_loss)(dict(params))
     return gradient, loss.item()
@@ -137,7 +141,7 @@ def _like(params: Tensor, tree: Tree) -> Tree:
 
 
 def _count(tree: Tree) -> int:
-    return len(pytree.tree_leaves(tree)[0])
+    return len(next(leaves(tree)))
 
 
 def _take(tree: Tree, batch: slice | NDArray[np.int64]) -> Tree:

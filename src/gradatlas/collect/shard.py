@@ -9,11 +9,10 @@ from tqdm import tqdm
 
 from gradatlas.archive.write import create_shard
 from gradatlas.collect.prepare import prepare
-from gradatlas.core.configuration import check_samples
 from gradatlas.core.provenance import Provenance, code_commit, library_versions
 from gradatlas.core.random import trial_samples
 from gradatlas.core.runtime import resolve_device, single_threaded
-from gradatlas.core.settings import TrialRange, TrialSettings, batches
+from gradatlas.core.settings import TrialRange, TrialSettings, batches, check_samples
 from gradatlas.data.idx import load_train
 from gradatlas.models.network import parameter_shapes, problem_from
 from gradatlas.train.checkpoint import load_checkpoint

@@ -1,13 +1,14 @@
 """Which code a result depends on: of a script and the modules it imports, what has an effect.
 
-Comments, docstrings, layout and what stands behind ``raise`` do not count, so that a reworded
-sentence makes nothing anew. Tokens are compared, since their text is the same in every version of
-Python; what Python makes of a syntax tree is not.
+Comments, docstrings, layout and the text in a ``raise`` statement do not count, so that a reworded
+sentence there makes nothing anew. Tokens are compared, since their text is the same in every
+version of Python; what Python makes of a syntax tree is not.
 """
 
 import ast
 import hashlib
 import io
+import re
 import tokenize
 from collections.abc import Iterator
 from functools import cache
@@ -57,8 +58,9 @@ def _imported(text: str) -> frozenset[str]:
     typing = {
         child
         for guard in guards
-        if "TYPE_CHECKING" in ast.unparse(guard.test)
-        for child in ast.walk(guard)
+        if ast.unparse(guard.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING")
+        for statement in guard.body  # what else there is runs
+        for child in ast.walk(statement)
     }
     names: set[str] = set()
     for node in ast.walk(tree):
@@ -76,7 +78,7 @@ def statements(text: str) -> list[list[str]]:
         >>> statements("def half(x):  # of x\n    'A docstring.'\n    return x/2\n")
         [['def', 'half', '(', 'x', ')', ':'], ['>'], ['return', 'x', '/', '2'], ['<']]
         >>> statements("if x < 0: raise ValueError('x is below 0')")
-        [['if', 'x', '<', '0', ':', 'raise']]
+        [['if', 'x', '<', '0', ':', 'raise', 'ValueError', '(', ')']]
     """
     found: list[list[str]] = [[]]
     for kind, string in _tokens(text):
@@ -84,14 +86,14 @@ def statements(text: str) -> list[list[str]]:
             found.append([])
         elif kind in (tokenize.INDENT, tokenize.DEDENT):
             found[-1:] = [[">" if kind == tokenize.INDENT else "<"], []]
-        elif "raise" not in found[-1]:  # a keyword: it stands nowhere else
+        elif kind != tokenize.STRING or "raise" not in found[-1]:  # a keyword: nowhere else
             found[-1].append(string)
     return [statement for statement in found if statement and not _is_text(statement)]
 
 
 def _is_text(statement: list[str]) -> bool:
-    """Whether it is a string and nothing else, such as a docstring."""
-    return len(statement) == 1 and statement[0][-1] in "\"'"
+    """Whether it is a string and nothing else, such as a docstring; an f-string may compute."""
+    return len(statement) == 1 and re.match(r"[rRuUbB]*[\"']", statement[0]) is not None
 
 
 def _tokens(text: str) -> Iterator[tuple[int, str]]:

@@ -140,16 +140,6 @@ def _update(protocol: str, keys: Mapping[str, Any]) -> Update:
         raise InputError(f"{place}.{error}") from error
 
 
-def check_samples(settings: TrialSettings, available: int) -> None:
-    """Raise InputError where the training set is too small to draw a trial's samples from."""
-    if settings.samples_per_trial > available:
-        raise InputError(
-            f"samples_per_trial of protocol {settings.protocol} is {settings.samples_per_trial}, "
-            f"expected at most {available}, the training samples of {settings.dataset}: a trial "
-            "draws without replacement"
-        )
-
-
 def check_file(path: Path) -> None:
     """Check that a configuration file is YAML with keys at the top, none of them twice.
 

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
+from threading import RLock
 from typing import Any, TypeVar
 
 from threadpoolctl import ThreadpoolController
@@ -37,29 +38,35 @@ def compiled(**options: Any) -> Callable[[Function], Function]:  # noqa: ANN401 
     return decorate
 
 
+_LIMIT = RLock()
+
+
 @contextmanager
 def single_threaded() -> Iterator[None]:
     """Keep BLAS, OpenMP and torch to one thread, inside ``with`` or as a decorator.
 
     A sum over several threads is taken in another order, so its last digits depend on the number of
     cores; and threads of several jobs, or of two libraries at once, wait for each other. Jobs are
-    what runs side by side. Libraries are limited that are loaded when this is entered.
+    what runs side by side. Libraries are limited that are loaded when this is entered. The limit
+    is of the whole process: a second Python thread waits until the first one leaves. OpenBLAS takes
+    one from the thread that set its first limit alone, so compute in one thread.
 
     Example:
         >>> import numpy as np
         >>> with single_threaded():
         ...     product = np.ones((400, 400)) @ np.ones((400, 400))
     """
-    torch = sys.modules.get("torch")
-    threads = torch.get_num_threads() if torch else 0
-    with _thread_pools(len(sys.modules)).limit(limits=1):
-        if torch:  # its own copy of MKL is out of threadpoolctl's sight
-            torch.set_num_threads(1)
-        try:
-            yield
-        finally:
-            if torch:
-                torch.set_num_threads(threads)
+    with _LIMIT:
+        torch = sys.modules.get("torch")
+        threads = torch.get_num_threads() if torch else 0
+        with _thread_pools(len(sys.modules)).limit(limits=1):
+            if torch:  # its own copy of MKL is out of threadpoolctl's sight
+                torch.set_num_threads(1)
+            try:
+                yield
+            finally:
+                if torch:
+                    torch.set_num_threads(threads)
 
 
 @lru_cache(maxsize=1)
@@ -72,8 +79,10 @@ def resolve_device(requested: str) -> str:
     """Turn ``auto`` into ``cuda`` where there is a CUDA device, else ``cpu``.
 
     Raises:
-        InputError: ``cuda`` was requested and there is none.
+        InputError: ``cuda`` was requested and there is none, or there is no such device.
     """
+    if requested not in ("auto", "cpu", "cuda"):
+        raise InputError(f"device is {requested!r}, expected one of: auto, cpu, cuda")
     if requested == "cpu":
         return "cpu"
     available = _cuda_driver_finds_a_device() and _torch_finds_a_device()

@@ -64,6 +64,16 @@ class TrialSettings:
 PROTOCOL_FIELDS = ("samples_per_trial", "sample_sets")
 
 
+def check_samples(settings: TrialSettings, available: int) -> None:
+    """Raise InputError where the training set is too small to draw a trial's samples from."""
+    if settings.samples_per_trial > available:
+        raise InputError(
+            f"samples_per_trial of protocol {settings.protocol} is {settings.samples_per_trial}, "
+            f"expected at most {available}, the training samples of {settings.dataset}: a trial "
+            "draws without replacement"
+        )
+
+
 def check_one_experiment(records: Iterable[TrialSettings]) -> None:
     """Refuse records that cannot stand in one table.
 
@@ -76,8 +86,9 @@ def check_one_experiment(records: Iterable[TrialSettings]) -> None:
     for record in records:
         known = first.get(record.protocol)
         other = known or next(iter(first.values()), record)
+        shared = vars(other.shared)
         for name, value in vars(record.shared).items():
-            found = getattr(other.shared, name)
+            found = shared[name]
             if value != found and (known or name not in of_protocol):
                 raise InputError(
                     f"{_place(record)} has {name} {value}, but {_place(other)} has {found}; "

@@ -9,9 +9,12 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from gradatlas.data.idx import Split
+from gradatlas.models.network import Model
 from gradatlas.models.perceptron import (
     Architecture,
     Perceptron,
+    architecture_of,
     cross_entropy,
     initial_parameters,
     logits,
@@ -40,7 +43,7 @@ class PerceptronModule(nn.Module):
 
 @dataclass(frozen=True)
 class ModuleProblem:
-    """Any torch module with any loss of one value a sample.
+    """Any torch module with any loss of one value a sample; made by ``problem_of``.
 
     The module computes as in evaluation mode: no dropout, running statistics where there are any.
     Buffers and parameters that require no gradient are constants of the problem.
@@ -63,12 +66,9 @@ class ModuleProblem:
             arguments, keywords = (), inputs
         device = next(iter(params.values())).device
         # A module may write to its buffers; a trial must find them as they were.
-        constants = {
-            name: value.to(device, copy=True)
-            for name, value in (*self.module.named_buffers(), *self.module.named_parameters())
-            if name not in params
-        }
-        return functional_call(self.module, {**constants, **params}, arguments, keywords)
+        buffers = {n: value.to(device, copy=True) for n, value in self.module.named_buffers()}
+        fixed = {n: p.to(device) for n, p in self.module.named_parameters() if n not in params}
+        return functional_call(self.module, {**buffers, **fixed, **params}, arguments, keywords)
 
     def loss(self, outputs: Tree, targets: Tree) -> Tensor:
         """See ``Problem.loss``."""
@@ -97,6 +97,19 @@ def problem_of(module: nn.Module, loss: Loss, dtype: torch.dtype = torch.float32
     """
     copy = deepcopy(module).to(dtype).eval()
     params = {n: p.detach().clone() for n, p in copy.named_parameters() if p.requires_grad}
-    if isinstance(module, PerceptronModule) and loss is cross_entropy:
+    # By type: a module that inherits from ours may compute something else.
+    all_move = len(params) == len([*copy.parameters()])
+    if type(module) is PerceptronModule and loss is cross_entropy and all_move:
         return Perceptron(params)
     return ModuleProblem(copy, loss, params)
+
+
+def build(model: Model, split: Split, seed: int) -> tuple[nn.Module, Loss]:
+    """The untrained network that the configuration describes, and its loss.
+
+    Args:
+        model: As the configuration has it.
+        split: The training set, whose shapes the network fits.
+        seed: Determines the initial values.
+    """
+    return PerceptronModule(architecture_of(split, model["hidden"]), seed), cross_entropy

@@ -1,17 +1,12 @@
 """The network that the configuration describes under ``model``: what each stage asks of it."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from gradatlas.core.errors import InputError
 from gradatlas.data.idx import Split
-from gradatlas.models.perceptron import Architecture, Perceptron, architecture_of, cross_entropy
+from gradatlas.models.perceptron import Architecture, Perceptron, architecture_of
 from gradatlas.models.problem import Parameters, Problem
-
-if TYPE_CHECKING:
-    from torch import nn
-
-    from gradatlas.models.module import Loss
 
 #: As the configuration has it, such as ``{"hidden": [1024]}``.
 Model = Mapping[str, Any]
@@ -43,16 +38,3 @@ def parameter_shapes(model: Model, split: Split) -> dict[str, tuple[int, ...]]:
 def problem_from(weights: Parameters) -> Problem:
     """The network with a checkpoint's weights, in forward order, and its loss."""
     return Perceptron(weights)
-
-
-def build(model: Model, split: Split, seed: int) -> "tuple[nn.Module, Loss]":
-    """The untrained network, and its loss, from its outputs to one value a sample.
-
-    Args:
-        model: As the configuration has it.
-        split: The training set, whose shapes the network fits.
-        seed: Determines the initial values.
-    """
-    from gradatlas.models.module import PerceptronModule  # torch, for those who train
-
-    return PerceptronModule(architecture_of(split, model["hidden"]), seed), cross_entropy

@@ -7,14 +7,15 @@ know the network too.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gradatlas.core.errors import InputError
 from gradatlas.core.random import Stream, random_bits
 from gradatlas.data.idx import Split
-from gradatlas.models.problem import Parameters
+from gradatlas.models.problem import Parameters, Tree
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -86,6 +87,11 @@ def cross_entropy(outputs: "Tensor", targets: "Tensor") -> "Tensor":
     return cross_entropy(outputs, targets, reduction="none")
 
 
+def as_array(values: Tree) -> NDArray[Any]:
+    """An array, or a tensor on any device, as an array; nothing is copied without need."""
+    return np.asarray(values.numpy(force=True) if hasattr(values, "numpy") else values)
+
+
 @dataclass(frozen=True)
 class Perceptron:
     """The multilayer perceptron with its cross entropy, as a ``Problem``.
@@ -95,10 +101,42 @@ class Perceptron:
 
     params: Parameters  # arrays or tensors by parameter name, in forward order
 
+    def __post_init__(self) -> None:
+        *hidden, _ = self.layers or [""]
+        names = [*(f"hidden{number + 1}" for number in range(len(hidden))), "last"]
+        expected = [f"{name}.{kind}" for name in names for kind in ("weight", "bias")]
+        if [*self.params] != expected:
+            raise InputError(
+                f"the perceptron's parameters are {', '.join(self.params)}, expected weight and "
+                "bias of hidden1, hidden2 and so on, and of last, in this order"
+            )
+
     @property
     def layers(self) -> list[str]:
         """Names of the layers in forward order, ``hidden1``, ..., ``last``."""
         return [*dict.fromkeys(name.partition(".")[0] for name in self.params)]
+
+    def check_data(self, inputs: Tree, labels: Tree) -> None:
+        """Refuse a data set that is not of this network: compiled loops do not look.
+
+        Raises:
+            InputError: Inputs are not finite numbers of shape (sample, input), or labels no classes
+                of shape (sample,).
+        """
+        width = self.params[f"{self.layers[0]}.weight"].shape[1]
+        classes = self.params["last.bias"].shape[0]
+        inputs, labels = as_array(inputs), as_array(labels)
+        if inputs.ndim != 2 or inputs.shape[1] != width or not np.isfinite(inputs).all():
+            raise InputError(
+                f"the inputs are {inputs.dtype} of shape {inputs.shape}, expected finite numbers "
+                f"of shape (sample, {width})"
+            )
+        whole = labels.ndim == 1 and labels.dtype.kind in "iu"
+        if not whole or labels.min() < 0 or labels.max() >= classes:
+            raise InputError(
+                f"the labels are {labels.dtype} of shape {labels.shape}, expected whole numbers "
+                f"from 0 to {classes - 1}, one a sample"
+            )
 
     def predict(self, params: "Mapping[str, Tensor]", inputs: "Tensor") -> "Tensor":
         """Unnormalised log-probabilities, shape (batch, class)."""

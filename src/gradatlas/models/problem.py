@@ -1,7 +1,9 @@
 """The first seam: what is differentiated, as two functions of a dict of parameters."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
+
+from gradatlas.core.errors import InputError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,3 +26,26 @@ class Problem(Protocol):
 
     def loss(self, outputs: Tree, targets: Tree) -> "Tensor":
         """One value for each sample, nats for a cross entropy, shape (batch,)."""
+
+
+def leaves(tree: Tree) -> Iterator[Any]:
+    """The arrays or tensors of a tree.
+
+    Example:
+        >>> list(leaves(("a", {"left": "b", "right": ("c",)})))
+        ['a', 'b', 'c']
+    """
+    if isinstance(tree, tuple | dict):
+        for branch in tree.values() if isinstance(tree, dict) else tree:
+            yield from leaves(branch)
+    else:
+        yield tree
+
+
+def check_losses(losses: "Tensor", samples: int) -> None:
+    """Raise InputError where a loss is not one value a sample: a mean would be summed once more."""
+    if tuple(losses.shape) != (samples,):
+        raise InputError(
+            f"the loss of {samples} samples has the shape {tuple(losses.shape)}, expected one "
+            f"value a sample, ({samples},), as with reduction='none'"
+        )

@@ -23,8 +23,8 @@ from gradatlas.core.random import Stream, permutation
 from gradatlas.core.runtime import resolve_device, single_threaded
 from gradatlas.core.settings import Training, batches
 from gradatlas.data.idx import Split, load_test, load_train
-from gradatlas.models.module import Loss
-from gradatlas.models.network import build
+from gradatlas.models.module import Loss, build
+from gradatlas.models.problem import check_losses
 from gradatlas.train.checkpoint import read_facts, save_checkpoint
 
 PIECE = 256  # samples of a training batch that one thread differentiates
@@ -145,6 +145,7 @@ def _run_epoch(
 def _gradients(network: _Network, data: _Data, piece: Tensor) -> tuple[Tensor, ...]:
     """Gradient of the summed loss over some samples by each parameter."""
     losses = network.loss(network.module(data.inputs[piece]), data.labels[piece])  # (sample,)
+    check_losses(losses, len(piece))
     return torch.autograd.grad(losses.sum(), network.trained)
 
 

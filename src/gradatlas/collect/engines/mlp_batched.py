@@ -20,7 +20,7 @@ from gradatlas.collect.engines.factors import Factors, squared_norms, total
 from gradatlas.collect.trial import Engine, ParameterGradients, TrialGradients, together
 from gradatlas.core.settings import batches
 from gradatlas.core.updates import SGD, Frozen
-from gradatlas.models.perceptron import Perceptron
+from gradatlas.models.perceptron import Perceptron, as_array
 from gradatlas.models.problem import Tree
 
 BLOCK = 64  # samples of a block
@@ -85,19 +85,23 @@ def prepare(
         >>> [trial.parameters[name].gradient.shape for name in kept]
         [(1, 3, 2), (1, 2, 4)]
     """
-    weights = {name: torch.as_tensor(v, device=device) for name, v in problem.params.items()}
+    weights = {
+        name: torch.as_tensor(value, device=device).detach()
+        for name, value in problem.params.items()
+    }
     weight, bias = weights.pop("hidden1.weight"), weights.pop("hidden1.bias")
-    array = torch.as_tensor(inputs, dtype=weight.dtype).numpy(force=True)
+    array = as_array(inputs).astype(str(weight.dtype).removeprefix("torch."), copy=False)
     m = centre_of(array)
-    data, centre = torch.tensor(array, device=device), torch.tensor(m, device=device)
+    data = torch.as_tensor(np.ascontiguousarray(array), device=device)
+    centre = torch.as_tensor(m, device=device)
     prepared = _Prepared(
         kept,
         batch_size,
         update.learning_rate if isinstance(update, SGD) else 0.0,
         data,
-        torch.as_tensor(labels, dtype=torch.int64, device=device),
+        torch.as_tensor(as_array(labels).astype(np.int64), device=device),
         centre,
-        torch.tensor(projections_of(array, m), device=device),
+        torch.as_tensor(projections_of(array, m), device=device),
         _preactivations(data, centre, weight, bias),
         weights,
     )

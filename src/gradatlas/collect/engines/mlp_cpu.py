@@ -22,7 +22,7 @@ from gradatlas.collect.trial import Engine, ParameterGradients, TrialGradients, 
 from gradatlas.core.runtime import compiled
 from gradatlas.core.settings import batches
 from gradatlas.core.updates import SGD, Frozen
-from gradatlas.models.perceptron import Perceptron
+from gradatlas.models.perceptron import Perceptron, as_array
 from gradatlas.models.problem import Tree
 
 Array = NDArray[Any]  # float32 or float64, the dtype of the checkpoint
@@ -98,15 +98,15 @@ def prepare(
         [-0.136, -0.136]
         [-0.136, 0.177]
     """
-    weights = {name: np.ascontiguousarray(value) for name, value in problem.params.items()}
-    data = np.asarray(inputs, dtype=weights["last.weight"].dtype)
+    weights = {name: np.ascontiguousarray(as_array(v)) for name, v in problem.params.items()}
+    data = as_array(inputs).astype(weights["last.weight"].dtype, copy=False)
     centre = centre_of(data)
     prepared = _Prepared(
         kept,
         batch_size,
         update.learning_rate if isinstance(update, SGD) else 0.0,
         data,
-        np.asarray(labels, dtype=np.int64),
+        as_array(labels).astype(np.int64, copy=False),
         centre,
         projections_of(data, centre),
         _preactivations(data, centre, weights["hidden1.weight"], weights["hidden1.bias"]),
