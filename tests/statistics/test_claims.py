@@ -9,12 +9,14 @@ import pandas as pd
 import pytest
 from numpy.typing import NDArray
 
+from gradatlas.core.updates import Frozen
 from gradatlas.statistics.claims import CLAIMS, compare_batch_sizes, holm, judge, render
 from gradatlas.statistics.norm_definitions import compare_definitions
 from gradatlas.statistics.paired import PairedTrials
 from gradatlas.statistics.resampling import Bootstrap
 from gradatlas.statistics.tables import gather
 from tests.statistics.synthetic import (
+    MOVING,
     SAMPLES,
     describe_all,
     draw,
@@ -210,9 +212,9 @@ def test_the_comparison_writes_every_table(tmp_path: Path) -> None:
     maps = []
     for epoch in (2, 30):
         for name, update, sets in (
-            ("sgd", "sgd", None),
-            ("frozen", "none", None),
-            ("re", "sgd", 10),
+            ("sgd", MOVING, None),
+            ("frozen", Frozen(), None),
+            ("re", MOVING, 10),
         ):
             folder = tmp_path / f"{name}{epoch}"
             folder.mkdir()
