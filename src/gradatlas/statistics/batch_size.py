@@ -371,16 +371,19 @@ def _interval_columns(
     shape = norms.shape_intervals(norm, clusters, resampling).T.tolist()
     first = {name: found.pop(name) for name in ("mean_norm", "std_norm", "relative_std")}
     found = {**first, "skewness": shape[0], "excess_kurtosis": shape[1], **found}
-    found["noise_scale"] = [math.nan] * 3
-    if _noise_scale_obstacle(settings) is None:
-        # The interval of the reciprocal, which has no pole, inverted.
-        factor = noise_scale.noise_scale_factor(settings)
-        ends = (value / factor for value in signal)
-        found["noise_scale"] = [*noise_scale.reciprocal_interval(*ends)]
+    found["noise_scale"] = _noise_scale_interval(settings, signal)
     values: dict[str, float] = {}
     for name, interval in found.items():
         values |= zip((name, f"{name}_low", f"{name}_high"), interval, strict=True)
     return values
+
+
+def _noise_scale_interval(settings: TrialSettings, signal: Sequence[float]) -> list[float]:
+    """Noise scale, low and high end, from those of its reciprocal, which has no pole."""
+    if _noise_scale_obstacle(settings) is not None:
+        return [math.nan] * 3
+    factor = noise_scale.noise_scale_factor(settings)
+    return [*noise_scale.reciprocal_interval(*(value / factor for value in signal))]
 
 
 def _known_mean(weights: Array, values: Array) -> Array:
