@@ -33,7 +33,7 @@ localrules:
 rule all:
     default_target: True
     input:
-        [path for folder in RESULTS for path in made_of_trials(folder)],
+        made_of_trials,
         expand(
             [
                 rules.train.output.table,

@@ -94,14 +94,15 @@ def all_shards(wildcards):
     return [shard for cell in GRID for shard in shards(wildcards, *cell)]
 
 
-def made_of_trials(folder):
-    """Paths of what single batch sizes leave in a results folder: shards and statistics."""
-    for cell in GRID:
-        for shard in planning.shard_paths(experiment, folder, *cell):
-            yield from (shard, f"{shard}.sha256")
-        protocol, epoch, batch_size = cell
-        for suffix in ("json", "h5"):
-            yield f"{folder}/statistics/{protocol}/epoch{epoch}/batch{batch_size}.{suffix}"
+def made_of_trials(wildcards):
+    """Paths of what single batch sizes leave: shards, their digests, and statistics."""
+    for folder in RESULTS:
+        for protocol, epoch, batch_size in GRID:
+            cell = dict(protocol=protocol, epoch=epoch, batch_size=batch_size)
+            for shard in planning.shard_paths(experiment, folder, **cell):
+                yield from (shard, f"{shard}.sha256")
+            for path in rules.statistics.output:
+                yield path.format(results=folder, **cell)
 
 
 def largest_batch_shards(wildcards):

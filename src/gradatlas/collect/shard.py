@@ -11,7 +11,7 @@ from gradatlas.archive.write import create_shard
 from gradatlas.collect.prepare import prepare
 from gradatlas.core.provenance import Provenance, code_commit, library_versions
 from gradatlas.core.random import trial_samples
-from gradatlas.core.runtime import resolve_device, single_threaded
+from gradatlas.core.runtime import resolve_device
 from gradatlas.core.settings import TrialRange, TrialSettings, batches, check_samples
 from gradatlas.data.idx import load_train
 from gradatlas.models.network import parameter_shapes, problem_from
@@ -20,7 +20,6 @@ from gradatlas.train.checkpoint import load_checkpoint
 BLOCK_BYTES = {"cpu": 2**20, "cuda": 2**29}  # of gradients between two writes
 
 
-@single_threaded()
 def collect(
     target: Path,
     settings: TrialSettings,

@@ -14,7 +14,7 @@ from jsonschema.validators import extend
 
 from gradatlas.core.errors import InputError
 from gradatlas.core.settings import PROTOCOL_FIELDS, Training, TrialSettings
-from gradatlas.core.updates import ALL_SETTINGS, Update, update_from
+from gradatlas.core.updates import ALL_SETTINGS, Update, typed, update_from
 
 LARGEST_INTEGER = 2**32 - 1  # of the seed, and of the sample indices as they are stored
 LONGEST_VALUE = 200  # characters of a value that an error message shows
@@ -100,11 +100,7 @@ def _build(config: Mapping[str, Any]) -> Experiment:
 def _training(config: Mapping[str, Any]) -> Training:
     """The training settings; 0 and 0.0 are one of them, so that neither makes anything anew."""
     keys = config["training"]
-    settings: dict[str, Any] = {
-        field.name: float(keys[field.name]) if field.type is float else keys[field.name]
-        for field in fields(Training)
-    }
-    return Training(**settings)
+    return Training(**{f.name: typed(f.name, keys[f.name], f.type) for f in fields(Training)})
 
 
 def _protocol(name: str, config: Mapping[str, Any]) -> Protocol:

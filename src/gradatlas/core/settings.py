@@ -168,16 +168,14 @@ def from_attributes(attributes: Mapping[str, Any]) -> TrialSettings:
     """
     if "settings" in attributes:
         return from_mapping(json.loads(attributes["settings"]))
-    known = {
+    others = {
         "sample_sets": attributes.get("sample_sets"),
         "training_seed": attributes.get("training_seed", attributes["seed"]),
         "model": None,
         "training": None,
         "update": _first_update(attributes),
     }
-    for name in _FIRST_FIELDS - known.keys():
-        known[name] = attributes[name]
-    return from_mapping(known)
+    return from_mapping({name: attributes[name] for name in _FIRST_FIELDS} | others)
 
 
 def _first_update(attributes: Mapping[str, Any]) -> dict[str, Any]:

@@ -87,6 +87,7 @@ class Frozen:
 
     name: ClassVar[str] = "none"
     moves: ClassVar[bool] = False
+    learning_rate: ClassVar[float] = 0.0  # no setting: what an engine of SGD takes for no step
 
     def init(self, params: Parameters) -> State:
         """Nothing."""
@@ -124,17 +125,17 @@ def update_from(settings: Mapping[str, Any]) -> Update:
                 f"{key} is {value!r}, but update {name} has no such setting, {expected}; "
                 "remove the key"
             )
-        arguments[key] = _setting(key, value, known[key].type)
+        arguments[key] = typed(key, value, known[key].type)
     for key, field in known.items():
         if field.default is MISSING and key not in arguments:
             raise InputError(f"{key} is missing; update {name} needs it")
     return UPDATES[name](**arguments)
 
 
-def _setting(key: str, value: object, kind: object) -> object:
+def typed(key: str, value: object, kind: object) -> Any:  # noqa: ANN401 - of the type asked for
     """A value as YAML or JSON gives it, in the type of the field."""
     if isinstance(value, list | tuple):  # of numbers, such as the betas of Adam
-        return tuple(_setting(key, item, float) for item in value)
+        return tuple(typed(key, item, float) for item in value)
     if kind is float and type(value) in (int, float):
         return float(value)  # type: ignore[arg-type]  # so that 1 and 1.0 are one experiment
     if kind in _EXPECTED and type(value) is not kind:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from gradatlas.core.updates import Parameters
 from gradatlas.data.idx import Split
 from gradatlas.models.network import Model
 from gradatlas.models.perceptron import (
@@ -19,7 +20,7 @@ from gradatlas.models.perceptron import (
     initial_parameters,
     logits,
 )
-from gradatlas.models.problem import Parameters, Problem, Tree
+from gradatlas.models.problem import Problem, Tree
 
 #: From outputs and targets to one value a sample, shape (batch,).
 Loss = Callable[[Tree, Tree], Tensor]

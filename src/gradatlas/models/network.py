@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from gradatlas.core.errors import InputError
+from gradatlas.core.updates import Parameters
 from gradatlas.data.idx import Split
 from gradatlas.models.perceptron import Architecture, Perceptron, architecture_of
-from gradatlas.models.problem import Parameters, Problem
+from gradatlas.models.problem import Problem
 
 #: As the configuration has it, such as ``{"hidden": [1024]}``.
 Model = Mapping[str, Any]

@@ -7,15 +7,16 @@ know the network too.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gradatlas.core.errors import InputError
 from gradatlas.core.random import Stream, random_bits
+from gradatlas.core.updates import Parameters
 from gradatlas.data.idx import Split
-from gradatlas.models.problem import Parameters, Tree
+from gradatlas.models.problem import Tree, as_array
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -85,11 +86,6 @@ def cross_entropy(outputs: "Tensor", targets: "Tensor") -> "Tensor":
     from torch.nn.functional import cross_entropy
 
     return cross_entropy(outputs, targets, reduction="none")
-
-
-def as_array(values: Tree) -> NDArray[Any]:
-    """An array, or a tensor on any device, as an array; nothing is copied without need."""
-    return np.asarray(values.numpy(force=True) if hasattr(values, "numpy") else values)
 
 
 @dataclass(frozen=True)

@@ -3,13 +3,15 @@
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from gradatlas.core.errors import InputError
+from gradatlas.core.updates import Parameters
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-#: Arrays or tensors by parameter name.
-Parameters = Mapping[str, Any]
 #: An array or tensor whose first axis is the sample, or tuples and dicts of them.
 Tree = Any
 
@@ -40,6 +42,11 @@ def leaves(tree: Tree) -> Iterator[Any]:
             yield from leaves(branch)
     else:
         yield tree
+
+
+def as_array(values: Tree) -> NDArray[Any]:
+    """An array, or a tensor on any device, as an array; nothing is copied without need."""
+    return np.asarray(values.numpy(force=True) if hasattr(values, "numpy") else values)
 
 
 def check_losses(losses: "Tensor", samples: int) -> None:

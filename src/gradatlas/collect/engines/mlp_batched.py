@@ -20,8 +20,8 @@ from gradatlas.collect.engines.factors import Factors, squared_norms, total
 from gradatlas.collect.trial import Engine, ParameterGradients, TrialGradients, together
 from gradatlas.core.settings import batches
 from gradatlas.core.updates import SGD, Frozen
-from gradatlas.models.perceptron import Perceptron, as_array
-from gradatlas.models.problem import Tree
+from gradatlas.models.perceptron import Perceptron
+from gradatlas.models.problem import Tree, as_array
 
 BLOCK = 64  # samples of a block
 ROWS = 5000  # samples of the data set that one product takes through the first layer
@@ -97,7 +97,7 @@ def prepare(
     prepared = _Prepared(
         kept,
         batch_size,
-        update.learning_rate if isinstance(update, SGD) else 0.0,
+        update.learning_rate,
         data,
         torch.as_tensor(as_array(labels).astype(np.int64), device=device),
         centre,
@@ -142,11 +142,8 @@ def _run_together(prepared: _Prepared, index: Tensor) -> TrialGradients:
     """Run T trials side by side; ``index`` has the shape (T, sample)."""
     index = index.to(prepared.inputs.device)
     record = _step_through(prepared, index)
-    factors = dict(record.factors)
-    if "hidden1.weight" in prepared.kept:
-        factors["hidden1"] = Factors(record.first_errors, prepared.inputs[index])
-    else:
-        factors["hidden1"] = Factors(record.first_errors, None)
+    inputs = prepared.inputs[index] if "hidden1.weight" in prepared.kept else None
+    factors = {**record.factors, "hidden1": Factors(record.first_errors, inputs)}
     return TrialGradients(
         {name: _gradients(factors, name, prepared.batch_size) for name in prepared.kept},
         first_loss=record.losses[0].double().cpu().numpy(),

@@ -22,8 +22,8 @@ from gradatlas.collect.trial import Engine, ParameterGradients, TrialGradients, 
 from gradatlas.core.runtime import compiled
 from gradatlas.core.settings import batches
 from gradatlas.core.updates import SGD, Frozen
-from gradatlas.models.perceptron import Perceptron, as_array
-from gradatlas.models.problem import Tree
+from gradatlas.models.perceptron import Perceptron
+from gradatlas.models.problem import Tree, as_array
 
 Array = NDArray[Any]  # float32 or float64, the dtype of the checkpoint
 
@@ -104,7 +104,7 @@ def prepare(
     prepared = _Prepared(
         kept,
         batch_size,
-        update.learning_rate if isinstance(update, SGD) else 0.0,
+        update.learning_rate,
         data,
         as_array(labels).astype(np.int64, copy=False),
         centre,
