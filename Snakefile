@@ -18,6 +18,8 @@ configfile: own_config if own_config.exists() else workflow.source_path("config.
 
 
 include: "workflow/rules/common.smk"
+include: "workflow/rules/current.smk"
+include: "workflow/rules/report.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/collect.smk"
 include: "workflow/rules/archive.smk"
@@ -29,22 +31,37 @@ localrules:
     all,
 
 
+TABLES_AND_FIGURES = [
+    rules.training_table,
+    rules.steps,
+    rules.atlas,
+    rules.statistics_table,
+    rules.claims,
+    rules.figures,
+    rules.detail_figures,
+    rules.pages,
+]
+
+
 # Every file that a job leaves: Snakemake makes a missing one again only where a target names it.
 rule all:
     default_target: True
     input:
-        made_of_trials,
-        expand(
-            [
-                rules.train.output.table,
-                *rules.steps.output,
-                *rules.atlas.output,
-                *rules.statistics_table.output,
-                *rules.claims.output,
-                *rules.figures.output,
-                *rules.detail_figures.output,
-                *rules.pages.output,
-            ],
-            results=RESULTS,
-        ),
+        [have(file) for files in COSTLY for file in files],
+        [
+            path.format(results=folder, **cell)
+            for folder in RESULTS
+            for cell in CELLS
+            for path in map(as_written, rules.statistics.output)
+        ],
+        [
+            path.format(results=folder)
+            for folder in RESULTS
+            for rule in TABLES_AND_FIGURES
+            for path in map(as_written, rule.output)
+        ],
         rules.seeds.output if SEVERAL_SEEDS else [],
+
+
+if PLANS:
+    look_around()

@@ -35,7 +35,8 @@ from gradatlas.collect.prepare import prepare
 from gradatlas.collect.trial import Engine
 from gradatlas.core.configuration import read_experiment
 from gradatlas.core.random import trial_samples
-from gradatlas.core.settings import Training, batches, to_mapping
+from gradatlas.core.settings import to_mapping
+from gradatlas.core.training import Training, batches
 from gradatlas.core.updates import SGD, Frozen
 from gradatlas.data.idx import Split, load_train
 from gradatlas.models.perceptron import Architecture, Perceptron, initial_parameters

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from gradatlas.archive.atlas import build_atlas
 from gradatlas.core.job_log import job
+from gradatlas.core.stamps import write_stamp
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake
@@ -14,4 +15,8 @@ with job(snakemake.log[0]):
         Path(snakemake.output.atlas),
         [Path(shard) for shard in snakemake.input.shards],
         dict(zip(snakemake.params.epochs, map(Path, snakemake.input.checkpoints), strict=True)),
+        snakemake.params.trials,
+    )
+    write_stamp(
+        Path(snakemake.output.made), snakemake.params.facts, snakemake.input, snakemake.output
     )

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gradatlas.core.job_log import job
+from gradatlas.core.stamps import write_stamp
 from gradatlas.statistics.claims import compare_batch_sizes
 
 if TYPE_CHECKING:
@@ -12,8 +13,11 @@ if TYPE_CHECKING:
 with job(snakemake.log[0]):
     compare_batch_sizes(
         [Path(maps) for maps in snakemake.input.maps],
-        {name: Path(path) for name, path in snakemake.output.items()},
-        resamples=snakemake.params.resamples,
-        confidence=snakemake.params.confidence,
-        seed=snakemake.params.seed,
+        {name: Path(path) for name, path in snakemake.output.items() if name != "made"},
+        resamples=snakemake.params.settings["bootstrap"],
+        confidence=snakemake.params.settings["confidence"],
+        seed=snakemake.params.settings["seed"],
+    )
+    write_stamp(
+        Path(snakemake.output.made), snakemake.params.facts, snakemake.input, snakemake.output
     )

@@ -15,7 +15,7 @@ with job(snakemake.log[0]):
         Path(snakemake.output.shard),
         from_mapping(snakemake.params.settings),
         TrialRange(int(snakemake.wildcards.first), int(snakemake.wildcards.last)),
-        checkpoint=Path(snakemake.input.checkpoint),
-        data=Path(snakemake.params.data),
+        checkpoint=Path(snakemake.input.checkpoint[0]),
+        data=Path(snakemake.input.data[0]).parent,
         device=snakemake.config["device"],
     )

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gradatlas.core.job_log import job
+from gradatlas.core.stamps import write_stamp
 from gradatlas.figures.drawing import draw_details
 
 if TYPE_CHECKING:
@@ -13,5 +14,8 @@ with job(snakemake.log[0]):
     draw_details(
         [Path(maps) for maps in snakemake.input.maps],
         Path(snakemake.input.steps),
-        [Path(target) for target in snakemake.output],
+        [Path(target) for target in snakemake.output.figures],
+    )
+    write_stamp(
+        Path(snakemake.output.made), snakemake.params.facts, snakemake.input, snakemake.output
     )

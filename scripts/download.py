@@ -10,4 +10,4 @@ if TYPE_CHECKING:
     from snakemake.script import snakemake
 
 with job(snakemake.log[0]):
-    download(snakemake.params.name, Path(snakemake.params.folder))
+    download(snakemake.params.name, Path(snakemake.output[0]).parent)

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gradatlas.core.job_log import job
+from gradatlas.core.stamps import write_stamp
 from gradatlas.figures.drawing import draw_summary
 
 if TYPE_CHECKING:
@@ -11,8 +12,11 @@ if TYPE_CHECKING:
 
 with job(snakemake.log[0]):
     draw_summary(
-        {name: Path(path) for name, path in snakemake.input.items() if name != "style"},
+        {name: Path(path) for name, path in snakemake.input.items() if name != "again"},
         snakemake.params.confidence,
-        [Path(target) for target in snakemake.output],
+        [Path(target) for target in snakemake.output.figures],
         **snakemake.params.roles,
+    )
+    write_stamp(
+        Path(snakemake.output.made), snakemake.params.facts, snakemake.input, snakemake.output
     )

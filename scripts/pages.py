@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gradatlas.core.job_log import job
+from gradatlas.core.stamps import write_stamp
 from gradatlas.figures.pages import write_pages
 
 if TYPE_CHECKING:
@@ -15,4 +16,7 @@ with job(snakemake.log[0]):
         [Path(maps) for maps in snakemake.input.maps],
         Path(snakemake.output.norm),
         Path(snakemake.output.distribution),
+    )
+    write_stamp(
+        Path(snakemake.output.made), snakemake.params.facts, snakemake.input, snakemake.output
     )

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gradatlas.core.job_log import job
+from gradatlas.core.stamps import write_stamp
 from gradatlas.statistics.tables import compare_seeds
 
 if TYPE_CHECKING:
@@ -16,4 +17,7 @@ with job(snakemake.log[0]):
         Path(snakemake.output.statistics),
         Path(snakemake.output.claims),
         confidence=snakemake.params.confidence,
+    )
+    write_stamp(
+        Path(snakemake.output.made), snakemake.params.facts, snakemake.input, snakemake.output
     )

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gradatlas.core.job_log import job
+from gradatlas.core.stamps import write_stamp
 from gradatlas.statistics.batch_size import describe_batch_size
 
 if TYPE_CHECKING:
@@ -15,8 +16,12 @@ with job(snakemake.log[0]):
         [Path(shard) for shard in snakemake.input.largest_batch_shards],
         Path(snakemake.output.row),
         Path(snakemake.output.maps),
-        max_order=snakemake.params.max_order,
-        resamples=snakemake.params.resamples,
-        confidence=snakemake.params.confidence,
-        seed=snakemake.params.seed,
+        max_order=snakemake.params.settings["max_order"],
+        resamples=snakemake.params.settings["bootstrap"],
+        confidence=snakemake.params.settings["confidence"],
+        seed=snakemake.params.settings["seed"],
+        trials=snakemake.params.trials,
+    )
+    write_stamp(
+        Path(snakemake.output.made), snakemake.params.facts, snakemake.input, snakemake.output
     )

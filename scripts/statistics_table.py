@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gradatlas.core.job_log import job
+from gradatlas.core.stamps import write_stamp
 from gradatlas.statistics.tables import gather
 
 if TYPE_CHECKING:
@@ -14,4 +15,7 @@ with job(snakemake.log[0]):
         [Path(row) for row in snakemake.input.rows],
         Path(snakemake.output.table),
         Path(snakemake.output.notes),
+    )
+    write_stamp(
+        Path(snakemake.output.made), snakemake.params.facts, snakemake.input, snakemake.output
     )

@@ -1,24 +1,23 @@
-"""Train once, keep the checkpoints."""
+"""Train to one checkpoint."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gradatlas.core.job_log import job
-from gradatlas.core.settings import Training
-from gradatlas.train.loop import run
+from gradatlas.train.job import run
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake
 
+earlier = snakemake.input.get("earlier")  # a checkpoint and what lies beside it
+
 with job(snakemake.log[0]):
     run(
-        Path(snakemake.params.data),
-        dict(zip(snakemake.params.epochs, map(Path, snakemake.output.checkpoints), strict=True)),
-        Path(snakemake.output.table),
-        model=snakemake.params.model,
-        settings=Training(**snakemake.params.training),
-        seed=snakemake.params.seed,
+        Path(snakemake.output.checkpoint),
+        int(snakemake.wildcards.epoch),
+        snakemake.params.facts,
+        data=Path(snakemake.input.data[0]).parent,
+        earlier=Path(earlier[0]) if earlier else None,
         device=snakemake.config["device"],
         threads=snakemake.threads,
-        digest=snakemake.params.digest,
     )

@@ -19,6 +19,8 @@ settings.load_profile("reproducible")
 TOGETHER = {
     "tests/workflow/test_rebuild.py": "finished",
     "tests/workflow/test_report.py": "finished",
+    "tests/workflow/test_storage.py": "finished",
+    "tests/workflow/test_cluster_generic.py": "finished",
     "tests/workflow/test_bad_input.py": "collected",
     "tests/workflow/test_faults.py": "collected",
 }

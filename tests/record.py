@@ -1,6 +1,7 @@
 """The record of one batch size of the default experiment; tests replace what they vary."""
 
-from gradatlas.core.settings import Training, TrialSettings
+from gradatlas.core.settings import TrialSettings
+from gradatlas.core.training import Training
 from gradatlas.core.updates import SGD
 
 RECORD = TrialSettings(

@@ -32,8 +32,9 @@ MAY_IMPORT = {
     "collect": {"core", "data", "models", "train", "archive"},
     "statistics": {"core", "archive"},
     "figures": {"core", "archive", "statistics"},
-    "planning": {"core", "data", "train"},
-    "cli": {"core", "archive"},
+    "planning": {"core", "data", "models", "train", "archive"},
+    "tidy": {"core", "archive", "train", "planning"},
+    "cli": {"core", "archive", "tidy"},
 }
 READING_SIDE = ("core", "archive", "statistics", "figures", "cli")
 FROM_A_PACKAGE = {("cli", "archive")}  # which uses the public names, as its users do

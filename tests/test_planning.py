@@ -1,5 +1,6 @@
 """What the workflow knows before a job starts, asked without Snakemake."""
 
+import os
 import shutil
 from collections.abc import Sequence
 from copy import deepcopy
@@ -7,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 from hypothesis import given
@@ -15,10 +17,17 @@ from hypothesis import strategies as st
 from gradatlas import planning
 from gradatlas.core.configuration import Experiment, read_experiment
 from gradatlas.core.errors import InputError
-from gradatlas.core.settings import Training, TrialRange
+from gradatlas.core.files import digest_path, seal
+from gradatlas.core.settings import TrialRange
 from gradatlas.planning import plan_shards
-from gradatlas.train.checkpoint import save_checkpoint
-from tests.data.test_idx import TEST_LABELS
+from gradatlas.train.checkpoint import (
+    is_whole_checkpoint,
+    optimizer_path,
+    save_checkpoint,
+    table_path,
+)
+from tests.archive.examples import write_shard
+from tests.data.test_idx import TEST_LABELS, TRAIN_LABELS
 from tests.workflow.smallest import EXPERIMENT, write_data
 
 ROOT = Path(__file__).parents[1]
@@ -47,11 +56,10 @@ def test_more_trials_keep_what_is_there() -> None:
     ]
 
 
-def test_fewer_trials_leave_out_a_shard_that_is_too_long() -> None:
-    assert plan_shards(15, 10, frozenset({TrialRange(0, 9), TrialRange(10, 19)})) == [
-        TrialRange(0, 9),
-        TrialRange(10, 14),
-    ]
+def test_a_longer_shard_serves_fewer_trials() -> None:
+    existing = frozenset({TrialRange(0, 9), TrialRange(10, 19), TrialRange(20, 29)})
+    assert plan_shards(15, 10, existing) == [TrialRange(0, 9), TrialRange(10, 19)]
+    assert plan_shards(5, 10, existing) == [TrialRange(0, 9)]
 
 
 def test_a_gap_is_filled_up_to_the_next_shard() -> None:
@@ -82,8 +90,11 @@ def test_every_trial_is_in_one_shard_and_new_shards_are_short_enough(
     shards = plan_shards(trials, trials_per_job, existing)
 
     covered = [trial for shard in shards for trial in range(shard.first, shard.last + 1)]
-    assert covered == list(range(trials))
-    assert all(len(shard) <= trials_per_job for shard in shards if shard not in existing)
+    assert covered[:trials] == list(range(trials))
+    assert covered == sorted({*covered})
+    assert shards[-1].first < trials
+    new = [shard for shard in shards if shard not in existing]
+    assert all(len(shard) <= trials_per_job and shard.last < trials for shard in new)
 
 
 @given(trials=st.integers(1, 80), more=st.integers(0, 80), trials_per_job=st.integers(1, 30))
@@ -96,26 +107,110 @@ def test_a_plan_carried_out_is_kept_when_the_experiment_grows(
     assert plan_shards(trials + more, trials_per_job, frozenset(done))[: len(done)] == done
 
 
-def paths(folder: Path, **gradients: Any) -> list[str]:
-    return planning.shard_paths(experiment(**gradients), str(folder), "sgd", 1, 5)
+def paths(**gradients: Any) -> list[str]:
+    wanted = experiment(**gradients)
+    return planning.shard_paths(wanted, wanted.trial_settings("sgd", 1, 5, training_seed=0))
 
 
-def test_paths_name_protocol_epoch_batch_size_and_trials() -> None:
-    assert paths(Path("results"), trials=6, trials_per_job=4) == [
-        "results/gradients/sgd/epoch1/batch5/trials0-3.h5",
-        "results/gradients/sgd/epoch1/batch5/trials4-5.h5",
+def test_paths_name_protocol_key_epoch_batch_size_and_trials() -> None:
+    key = experiment().trial_settings("sgd", 1, 5, training_seed=0).key
+    assert paths(trials=6, trials_per_job=4) == [
+        f"results/gradients/sgd-{key}/epoch1/batch5/trials0-3.h5",
+        f"results/gradients/sgd-{key}/epoch1/batch5/trials4-5.h5",
     ]
 
 
-def test_shards_on_disk_stay_and_other_files_do_not_count(tmp_path: Path) -> None:
-    first, *_ = map(Path, paths(tmp_path, trials=6))
-    first.parent.mkdir(parents=True)
-    for name in (first.name, f"{first.name}.sha256", "trials6-.h5", ".trials6-7.h5.ab.partial"):
+def write_whole(path: str, trials: TrialRange) -> Path:
+    write_shard(Path(path), trials.first, trials.last)
+    return Path(path)
+
+
+def test_whole_shards_on_disk_stay_and_other_files_do_not_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    first = write_whole(paths(trials=6)[0], TrialRange(0, 5))
+    for name in ("trials6-.h5", "trials6-7.h5", ".trials6-7.h5.ab.partial"):
         (first.parent / name).touch()
 
-    names = [Path(path).name for path in paths(tmp_path, trials=8, trials_per_job=1)]
+    def names() -> list[str]:
+        return [Path(path).name for path in paths(trials=8, trials_per_job=1)]
 
-    assert names == ["trials0-5.h5", "trials6-6.h5", "trials7-7.h5"]
+    assert names() == ["trials0-5.h5", "trials6-6.h5", "trials7-7.h5"]
+    os.truncate(first, first.stat().st_size - 1)
+    assert names()[0] == "trials0-0.h5"
+
+
+@pytest.mark.parametrize("libver", ["earliest", "v110", "latest"])
+def test_a_shard_is_whole_in_full_length_with_its_digest(tmp_path: Path, libver: str) -> None:
+    """Whatever version of the superblock HDF5 wrote."""
+    path = tmp_path / "trials0-5.h5"
+    with h5py.File(path, "w", libver=libver) as file:
+        file["gradient"] = np.zeros(100)
+    assert not planning.is_whole_shard(path)
+    seal(path)
+    assert planning.is_whole_shard(path)
+
+    os.truncate(path, path.stat().st_size - 1)
+    assert not planning.is_whole_shard(path)
+    path.write_bytes(b"\x89HDF\r\n")
+    assert not planning.is_whole_shard(path)
+    path.unlink()
+    assert not planning.is_whole_shard(path)
+
+
+def test_a_digest_cut_short_makes_no_whole_shard(tmp_path: Path) -> None:
+    path = write_whole(str(tmp_path / "trials0-5.h5"), TrialRange(0, 5))
+    os.truncate(digest_path(path), 30)
+    assert not planning.is_whole_shard(path)
+
+
+@pytest.mark.parametrize("part", ["epoch2.safetensors", "epoch2.safetensors.sha256", "epoch2.csv"])
+@pytest.mark.parametrize("cut", [None, 0, 10])
+def test_a_checkpoint_is_whole_with_all_that_lies_beside_it(
+    tmp_path: Path, part: str, cut: int | None
+) -> None:
+    path = tmp_path / "epoch2.safetensors"
+    save_checkpoint(path, {"last.bias": np.zeros(3, np.float32)}, {"epoch": 2})
+    table_path(path).write_text("epoch,train_loss\n0,2.3\n1,2.2\n2,2.1\n")
+    assert is_whole_checkpoint(path, momentum=False)
+    assert not is_whole_checkpoint(path, momentum=True)
+    save_checkpoint(optimizer_path(path), {"last.bias.momentum_buffer": np.zeros(3, "f4")}, {})
+    assert is_whole_checkpoint(path, momentum=True)
+
+    if cut is None:
+        (tmp_path / part).unlink()
+    else:
+        os.truncate(tmp_path / part, cut)
+    assert not is_whole_checkpoint(path, momentum=True)
+
+
+def test_one_line_says_what_is_new_and_what_is_unused() -> None:
+    wanted = experiment({"sgd": MOVING, "frozen": FROZEN})
+    new = [*planning.wanted_checkpoints(wanted), *planning.wanted_shards(wanted)]
+
+    assert planning.announcement(wanted, new, 30) == (
+        "trains 1 checkpoint; collects 2 shards of frozen (update none), 2 shards of sgd "
+        "(learning_rate 0.1); 30 files of other settings stay: see 'gradatlas tidy'"
+    )
+    assert planning.announcement(wanted, [], 0) is None
+
+
+def test_values_are_normalised_before_they_name_a_path() -> None:
+    """0 and 0.0, and a name of a data set in other letters, are one setting."""
+    config = deepcopy(EXPERIMENT)
+    config["data"]["name"] = "LETTERS"
+    config["training"]["momentum"] = 0
+    config["gradients"]["protocols"]["sgd"]["learning_rate"] = 1
+    other = deepcopy(config)
+    other["data"]["name"] = "Letters"
+    other["training"]["momentum"] = 0.0
+    other["gradients"]["protocols"]["sgd"]["learning_rate"] = 1.0
+    first, second = (
+        [*planning.wanted_checkpoints(wanted), *planning.wanted_shards(wanted)]
+        for wanted in (read_experiment(config, SCHEMA), read_experiment(other, SCHEMA))
+    )
+    assert first == second
 
 
 @pytest.mark.parametrize(
@@ -227,50 +322,28 @@ def test_a_trial_with_more_samples_than_there_are_is_refused(folder: Path) -> No
         planning.data_files(experiment(samples_per_trial=61), folder)
 
 
-def training_digest(seed: int = 0, code: str = "code", **changes: Any) -> str:
-    return planning.training_digest(replace(experiment(), **changes), seed, code)
+def test_paths_follow_data_and_code_and_not_where_they_lie(tmp_path: Path) -> None:
+    """The data set moved, or one of another content; the repository elsewhere, or edited."""
+    write_data(tmp_path / "here" / "letters")
+    for part in ("scripts", "src"):
+        shutil.copytree(ROOT / part, tmp_path / "repository" / part)
 
+    def located(root: str = "here") -> list[str]:
+        wanted = replace(experiment(), data_root=str(tmp_path / root))
+        complete = planning.complete(wanted, tmp_path / "repository")
+        return [*planning.wanted_checkpoints(complete), *planning.wanted_shards(complete)]
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"seed": 1},
-        {"code": "edited"},
-        {"dataset": "Digits"},
-        {"model": {"hidden": [4, 4]}},
-        {"training": Training(batch_size=17, learning_rate=0.01, momentum=0.0)},
-        {"training": Training(batch_size=16, learning_rate=0.02, momentum=0.0)},
-        {"training": Training(batch_size=16, learning_rate=0.01, momentum=0.1)},
-    ],
-)
-def test_a_training_digest_follows_what_makes_a_checkpoint(change: dict[str, Any]) -> None:
-    assert training_digest(**change) != training_digest()
+    before = located()
+    shutil.copytree(tmp_path / "here", tmp_path / "there")
+    (tmp_path / "repository").rename(tmp_path / "moved")
+    shutil.copytree(tmp_path / "moved", tmp_path / "repository")
+    assert located("there") == before
 
+    module = tmp_path / "repository" / "src" / "gradatlas" / "collect" / "trial.py"
+    module.write_text(module.read_text() + "\nEDITED = 1\n")
+    checkpoint, *shards = located()
+    assert checkpoint == before[0]
+    assert not {*shards} & {*before}
 
-@pytest.mark.parametrize(
-    "change", [{"checkpoints": (1, 7)}, {"seed": 0, "training_seeds": (0, 1)}, {"protocols": {}}]
-)
-def test_a_training_digest_follows_nothing_else(change: dict[str, Any]) -> None:
-    assert training_digest(**change) == training_digest()
-
-
-def test_a_shard_stays_where_its_checkpoint_is_what_would_be_made(tmp_path: Path) -> None:
-    checkpoint, shard = tmp_path / "epoch1.safetensors", tmp_path / "trials0-5.h5"
-    weights = {"last.bias": np.zeros(3, np.float32)}
-    assert not planning.is_kept(checkpoint, shard, "digest")
-    shard.touch()
-    assert not planning.is_kept(checkpoint, shard, "digest")
-
-    save_checkpoint(checkpoint, weights, {"training_digest": "digest"})
-    assert planning.is_kept(checkpoint, shard, "digest")
-    assert not planning.is_kept(checkpoint, shard, "another")
-
-    shard.unlink()
-    assert not planning.is_kept(checkpoint, shard, "digest")
-
-
-def test_a_checkpoint_from_elsewhere_is_not_what_would_be_made(tmp_path: Path) -> None:
-    (tmp_path / "shard.h5").touch()
-    (tmp_path / "epoch1.safetensors").write_bytes(b"damaged")
-
-    assert not planning.is_kept(tmp_path / "epoch1.safetensors", tmp_path / "shard.h5", "")
+    shutil.copy(tmp_path / "there/letters" / TEST_LABELS, tmp_path / "there/letters" / TRAIN_LABELS)
+    assert not {*located("there")} & {*located()}

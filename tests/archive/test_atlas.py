@@ -11,7 +11,8 @@ import pytest
 
 from gradatlas import archive
 from gradatlas.core.errors import InputError
-from gradatlas.core.settings import Training, TrialRange
+from gradatlas.core.settings import TrialRange
+from gradatlas.core.training import Training
 from gradatlas.core.updates import SGD
 from tests.archive.examples import (
     make_trials,
@@ -167,11 +168,40 @@ def test_trials_that_are_missing_or_there_twice(
         archive.build_atlas(tmp_path / "gradients.h5", shards, checkpoints)
 
 
-def test_a_shard_outside_the_folder(tmp_path: Path) -> None:
+def test_shards_may_lie_beside_the_folder_but_no_farther(tmp_path: Path) -> None:
     shards, checkpoints = write_results(tmp_path)
-    (tmp_path / "elsewhere").mkdir()
-    with pytest.raises(InputError, match=r"lies outside .*elsewhere, the folder of the atlas"):
-        archive.build_atlas(tmp_path / "elsewhere" / "gradients.h5", shards, checkpoints)
+    beside, farther = tmp_path / "seed1", tmp_path / "another" / "seed1"
+    archive.build_atlas(beside / "gradients.h5", shards, checkpoints)
+    moved = beside.parent.rename(tmp_path.with_name("moved")) / "seed1" / "gradients.h5"
+
+    assert archive.verify(moved) == []
+    with h5py.File(moved) as file:  # by HDF5 itself, past our reading
+        tensors = file["sgd/epoch2/gradient"][:]
+    assert np.isfinite(tensors).all()
+    moved.parents[1].rename(tmp_path)
+    with pytest.raises(InputError, match=r"lies outside .*another, where the atlas has its folder"):
+        archive.build_atlas(farther / "gradients.h5", shards, checkpoints)
+
+
+def test_of_a_longer_shard_the_first_trials_are_shown(tmp_path: Path) -> None:
+    shards, checkpoints = write_results(tmp_path, {"sgd": ((1, 4), (TrialRange(0, 5),))})
+    path = tmp_path / "gradients.h5"
+    archive.build_atlas(path, shards, checkpoints, {"sgd": 4})
+
+    selection = archive.open(path).select(protocol="sgd", epoch=2, batch_size=4)
+    content = make_trials(TrialRange(0, 5), key=4)
+    np.testing.assert_array_equal(selection.rows("gradient", 0, 3), content["gradient"][:4])
+    assert (selection.first, selection.last) == (0, 3)
+    with h5py.File(path) as file:
+        np.testing.assert_array_equal(file["sgd/epoch2/gradient"][1], content["gradient"][:4])
+        assert file["sgd/epoch2/trial"][:].tolist() == [0, 1, 2, 3]
+    assert archive.verify(path) == []
+    archive.export(path, tmp_path / "export.h5")
+    assert archive.verify(tmp_path / "export.h5") == []
+    shorter = archive.open_shards([shards[1]], trials=4)
+    np.testing.assert_array_equal(shorter.trials, np.arange(4))
+    with pytest.raises(InputError, match="there is no trial 4, expected one of 0 to 3"):
+        shorter.gradient(4)
 
 
 def test_an_atlas_without_shards(tmp_path: Path) -> None:

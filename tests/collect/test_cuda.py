@@ -11,7 +11,8 @@ from gradatlas import archive
 from gradatlas.collect import reference
 from gradatlas.collect.prepare import prepare
 from gradatlas.collect.shard import collect
-from gradatlas.core.settings import Training, TrialRange
+from gradatlas.core.settings import TrialRange
+from gradatlas.core.training import Training
 from gradatlas.core.updates import SGD, Frozen
 from gradatlas.data.idx import Split
 from gradatlas.models.module import build, problem_of

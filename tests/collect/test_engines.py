@@ -17,8 +17,8 @@ from gradatlas.collect.prepare import prepare
 from gradatlas.collect.trial import ParameterGradients, TrialGradients
 from gradatlas.core.errors import InputError
 from gradatlas.core.random import trial_samples
-from gradatlas.core.settings import Training
-from gradatlas.core.updates import SGD, Frozen, Parameters, State
+from gradatlas.core.training import Parameters, Training
+from gradatlas.core.updates import SGD, Frozen, State
 from gradatlas.data.idx import Split, load_train
 from gradatlas.models.module import PerceptronModule, build, problem_of
 from gradatlas.models.perceptron import (

@@ -1,6 +1,7 @@
 """The record of a set of trials comes back whole from attributes and JSON, old files included."""
 
 import json
+import re
 from dataclasses import fields, replace
 from typing import Any
 
@@ -11,16 +12,15 @@ from hypothesis import strategies as st
 
 from gradatlas.core.errors import InputError
 from gradatlas.core.settings import (
-    Training,
     TrialRange,
     TrialSettings,
-    batches,
     check_one_experiment,
     from_attributes,
     from_mapping,
     to_attributes,
     to_mapping,
 )
+from gradatlas.core.training import Training, batches
 from gradatlas.core.updates import SGD, Frozen
 from tests.record import RECORD
 
@@ -50,6 +50,9 @@ RECORDS = st.builds(
     training_samples=COUNTS,
     model=st.none() | st.dictionaries(st.text(max_size=3), st.lists(COUNTS, max_size=3)),
     training=st.none() | st.builds(Training, COUNTS, RATES, RATES),
+    data_sha256=st.none() | st.text(max_size=5),
+    training_code=st.none() | st.text(max_size=5),
+    collection_code=st.none() | st.text(max_size=5),
 )
 
 
@@ -115,6 +118,9 @@ OTHER = TrialSettings(
     training_samples=10_000,
     model={"hidden": [64]},
     training=Training(batch_size=1024, learning_rate=0.1, momentum=0.0),
+    data_sha256="d",
+    training_code="t",
+    collection_code="c",
 )
 
 
@@ -123,6 +129,24 @@ def test_the_digest_follows_every_field_but_epoch_and_batch_size(name: str) -> N
     changed = replace(SETTINGS, **{name: getattr(OTHER, name)})
 
     assert (changed.digest == SETTINGS.digest) == (name in ("epoch", "batch_size"))
+
+
+@pytest.mark.parametrize("name", [field.name for field in fields(TrialSettings)])
+def test_the_key_of_the_tensors_follows_all_that_is_not_in_the_path_beside_it(name: str) -> None:
+    changed = replace(SETTINGS, **{name: getattr(OTHER, name)})
+
+    beside = ("protocol", "epoch", "batch_size", "training_samples")
+    assert (changed.key == SETTINGS.key) == (name in beside)
+    assert re.fullmatch("[0-9a-f]{8}", changed.key)
+
+
+@pytest.mark.parametrize("name", [field.name for field in fields(TrialSettings)])
+def test_the_key_of_a_checkpoint_follows_what_makes_it(name: str) -> None:
+    changed = replace(SETTINGS, **{name: getattr(OTHER, name)})
+
+    makes = ("dataset", "data_sha256", "model", "training", "training_seed", "training_code")
+    assert (changed.checkpoint_key != SETTINGS.checkpoint_key) == (name in makes)
+    assert {*changed.checkpoint} == {*makes}
 
 
 def test_weights_move_unless_the_update_is_none() -> None:

@@ -9,12 +9,12 @@ import torch
 
 from gradatlas.core.errors import InputError
 from gradatlas.core.settings import TrialSettings
+from gradatlas.core.training import Parameters
 from gradatlas.core.updates import (
     ALL_SETTINGS,
     SGD,
     UPDATES,
     Frozen,
-    Parameters,
     Update,
     update_from,
     update_settings,

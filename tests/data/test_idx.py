@@ -38,7 +38,7 @@ def idx(values: NDArray[np.uint8]) -> bytes:
 
 
 def write(path: Path, values: NDArray[np.uint8]) -> None:
-    path.write_bytes(gzip.compress(idx(values)))
+    path.write_bytes(gzip.compress(idx(values), mtime=0))  # the same file each time
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -11,6 +12,8 @@ from typing import IO, Any
 import numpy as np
 import yaml
 
+from gradatlas import planning
+from gradatlas.core.configuration import Experiment
 from tests.data.test_idx import TEST_IMAGES, TEST_LABELS, TRAIN_IMAGES, TRAIN_LABELS, write
 
 ROOT = Path(__file__).parents[2]
@@ -45,8 +48,6 @@ COMPLETE: dict[str, Any] = {
 
 # Overlaid likewise: a shard that takes a moment to write, so that faults find its writer at work.
 LONG: dict[str, Any] = {"trials": 3000, "trials_per_job": 3000, "batch_sizes": [1]}
-CHECKPOINT = "results/checkpoints/epoch1.safetensors"
-SHARD = "results/gradients/sgd/epoch1/batch1/trials0-2999.h5"
 ATLAS = "results/gradients.h5"
 
 
@@ -66,6 +67,26 @@ def set_up(directory: Path, gradients: Mapping[str, Any] | None = None) -> None:
     config = {**EXPERIMENT, "data": {"name": "Letters", "root": str(directory)}}
     config["gradients"] = {**EXPERIMENT["gradients"], **(gradients or {})}
     (directory / "config.yaml").write_text(yaml.safe_dump(config))
+
+
+def planned(directory: Path, change: Mapping[str, Any] | None = None) -> Experiment:
+    """The experiment of a folder, with a change of its configuration, its data and our code."""
+    config = yaml.safe_load((directory / "config.yaml").read_text()) | dict(change or {})
+    return planning.complete(planning.read(config, ROOT), ROOT)
+
+
+def _locate() -> tuple[str, str]:
+    """The checkpoint and the shard of the long experiment, which lie where their facts say."""
+    with tempfile.TemporaryDirectory() as folder:
+        directory = Path(folder, "experiment")
+        set_up(directory, LONG)
+        experiment = planned(directory)
+    return next(iter(planning.wanted_checkpoints(experiment))), next(
+        iter(planning.wanted_shards(experiment))
+    )
+
+
+CHECKPOINT, SHARD = _locate()
 
 
 def start(

@@ -8,9 +8,10 @@ import pytest
 import yaml
 from safetensors.numpy import load_file, save
 
+from gradatlas import planning
 from gradatlas.core.files import replace_file
 from tests.data.test_idx import TEST_LABELS, write
-from tests.workflow.smallest import ATLAS, CHECKPOINT, EXPERIMENT, SHARD, run, set_up
+from tests.workflow.smallest import ATLAS, CHECKPOINT, EXPERIMENT, SHARD, planned, run, set_up
 
 
 @pytest.fixture
@@ -99,10 +100,11 @@ def test_a_data_set_with_a_file_missing_is_neither_fetched_nor_deleted(folder: P
 
 
 def test_a_label_out_of_range_ends_training_in_a_sentence(folder: Path) -> None:
-    labels = folder / "letters" / TEST_LABELS
-    write(labels, np.full(20, 200, np.uint8))
+    write(folder / "letters" / TEST_LABELS, np.full(20, 200, np.uint8))
+    checkpoint = next(iter(planning.wanted_checkpoints(planned(folder))))
 
-    assert_job_refuses(folder, CHECKPOINT, f"{labels} has the label 200, expected at most 2")
+    sentence = f"letters/{TEST_LABELS} has the label 200, expected at most 2"
+    assert_job_refuses(folder, checkpoint, sentence)
 
 
 def test_weights_that_are_not_finite_end_collection_in_a_sentence(copy: Path) -> None:

@@ -32,11 +32,14 @@ def growth(**main: Any) -> dict[str, Any]:
 
 
 def plan(
-    directory: Path, repository: Path, change: Mapping[str, Any] | None = None
+    directory: Path,
+    repository: Path,
+    change: Mapping[str, Any] | None = None,
+    *arguments: str,
 ) -> Counter[str]:
     """Number of jobs by rule that a dry run announces."""
-    arguments = overlaid(directory, change or {"device": "cpu"})
-    output = finish(directory, "--dry-run", *arguments, repository=repository)
+    overlay = overlaid(directory, change or {"device": "cpu"})
+    output = finish(directory, "--dry-run", *arguments, *overlay, repository=repository)
     table = re.search(r"^Job stats:\n(.*?)^total", output, re.MULTILINE | re.DOTALL)
     if table is None:
         assert "Nothing to be done" in output
@@ -60,7 +63,7 @@ def edited(repository: Path, *modules: str) -> Iterator[None]:
 
 def test_touched_files_rerun_nothing(finished: Path, repository: Path) -> None:
     sources = [path for part in PARTS for path in (repository / part).rglob("*") if path.is_file()]
-    for path in [*sources, *(finished / "results" / "checkpoints").iterdir()]:
+    for path in [*sources, *(finished / "results" / "checkpoints").rglob("*")]:
         os.utime(path)
     assert plan(finished, repository) == Counter()
 
@@ -76,7 +79,7 @@ def test_further_batch_size_and_trials_add_only_their_jobs(
     assert jobs["train"] == 0
 
 
-def test_further_checkpoint_trains_again_but_keeps_the_collected(
+def test_a_further_checkpoint_trains_and_collects_from_it_alone(
     finished: Path, repository: Path
 ) -> None:
     jobs = plan(finished, repository, {"training": {"checkpoints": [0, 1]}})
@@ -91,25 +94,40 @@ def test_further_training_seed_leaves_the_first_alone(finished: Path, repository
 
 
 @pytest.mark.parametrize(
-    ("name", "rule"),
+    ("name", "is_cut", "rule"),
     [
-        ("gradients/sgd/epoch1/batch5/trials0-5.h5", "collect"),
-        ("gradients/sgd/epoch1/batch5/trials0-5.h5.sha256", "collect"),
-        ("steps.csv", "steps"),
-        ("statistics/sgd/epoch1/batch16.json", "statistics"),
-        ("statistics/frozen/epoch1/batch5.h5", "statistics"),
-        ("law_curves.csv", "claims"),
-        ("figures/tails.png", "detail_figures"),
+        ("gradients/sgd-*/epoch1/batch5/trials0-5.h5", False, "collect"),
+        ("gradients/sgd-*/epoch1/batch5/trials0-5.h5", True, "collect"),
+        ("gradients/sgd-*/epoch1/batch5/trials0-5.h5.sha256", False, "collect"),
+        ("checkpoints/*/epoch1.safetensors", False, "train"),
+        ("checkpoints/*/epoch1.csv", True, "train"),
+        ("statistics/sgd/epoch1/batch16.json", False, "statistics"),
+        ("statistics/frozen/epoch1/batch5.h5", True, "statistics"),
+        ("law_curves.csv", False, "claims"),
+        ("figures/tails.png", True, "detail_figures"),
+        (".made/atlas.json", False, "atlas"),
     ],
 )
-def test_what_is_missing_is_made_again(
-    finished: Path, repository: Path, name: str, rule: str
+def test_what_is_missing_or_cut_short_is_made_again(
+    finished: Path, repository: Path, name: str, is_cut: bool, rule: str
 ) -> None:
-    path = finished / "results" / name
+    [path] = (finished / "results").glob(name)
     away = path.rename(path.with_name("away"))
+    if is_cut:
+        path.write_bytes(away.read_bytes()[:40])
     jobs = plan(finished, repository)
     away.rename(path)
     assert jobs[rule] == 1
+    assert jobs["train"] == (rule == "train")
+    assert jobs["collect"] == (rule == "collect")
+
+
+def test_another_learning_rate_collects_its_protocol_alone(
+    finished: Path, repository: Path
+) -> None:
+    change = {"gradients": {"protocols": {"sgd": {"learning_rate": 0.5}}}}
+    jobs = plan(finished, repository, change)
+    assert jobs["collect"] == jobs["statistics"] == 2
     assert jobs["train"] == 0
 
 
@@ -131,7 +149,7 @@ def test_another_seed_recollects_everything(finished: Path, repository: Path) ->
         (
             ("collect/engines/mlp_cpu.py",),
             {"collect": 6, "atlas": 1, "statistics": 6, "steps": 1},
-            {"train"},
+            {"train", "training_table"},
         ),
         (("train/loop.py",), {"train": 1, "collect": 6}, set()),
     ],

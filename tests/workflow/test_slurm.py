@@ -106,7 +106,7 @@ def test_quick_experiment_gives_the_bytes_of_a_local_run(local: Path, tmp_path: 
     profile = ["--profile", str(ROOT / "profiles" / "slurm"), *IMPATIENT]
     run(tmp_path / "slurm", *profile, *QUICK)
     remote = tmp_path / "slurm" / "results"
-    patterns = ("checkpoints/*", "gradients/**/*.h5*", "statistics/**/*.*", "*.h5*", "*.csv")
+    patterns = ("checkpoints/**/*.*", "gradients/**/*.h5*", "statistics/**/*.*", "*.h5*", "*.csv")
     files = [path.relative_to(local) for pattern in patterns for path in local.glob(pattern)]
     assert len(files) > 50
     for path in files:
@@ -124,7 +124,7 @@ def test_a_job_on_a_gpu_asks_for_one(tmp_path: Path) -> None:
 
     def training() -> list[int]:
         jobs = cluster.jobs("PENDING", "RUNNING")
-        return [job for job, comment in jobs if comment == "rule_train"]
+        return [job for job, comment in jobs if comment.startswith("rule_train_")]
 
     assert cluster.generic_resources(wait_for(training)[0]) == "gres:gpu:1"
     if process.wait(PATIENCE) != 0:  # here the GPU is a stand-in

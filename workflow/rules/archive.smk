@@ -9,11 +9,16 @@ localrules:
 
 rule atlas:
     input:
-        shards=all_shards,
-        checkpoints=CHECKPOINTS,
+        shards=lambda wildcards: list(map(have, all_shards(wildcards))),
+        digests=lambda wildcards: [
+            have(planning.shard_files(shard)[1]) for shard in all_shards(wildcards)
+        ],
+        checkpoints=lambda wildcards: list(map(have, checkpoints(wildcards))),
+        again=again_unless_current("<results>/gradients.h5"),
     output:
         atlas="<results>/gradients.h5",
         digest="<results>/gradients.h5.sha256",
+        made=made("atlas"),
     log:
         "<results>/logs/atlas.log",
     benchmark:
@@ -21,19 +26,23 @@ rule atlas:
     conda:
         "../../environment.yml"
     params:
-        code=code("atlas"),
-        epochs=experiment.checkpoints,
+        facts=facts("atlas"),
+        epochs=EPOCHS,
+        trials=trials(),
     script:
         "../../scripts/atlas.py"
 
 
 rule export_archive:
     input:
-        atlas=rules.atlas.output.atlas,
-        shards=all_shards,
+        atlas=in_folder("<results>/gradients.h5"),
+        digest=in_folder("<results>/gradients.h5.sha256"),
+        shards=lambda wildcards: list(map(have, all_shards(wildcards))),
+        again=again_unless_current("<results>/gradients_export.h5"),
     output:
         export="<results>/gradients_export.h5",
         digest="<results>/gradients_export.h5.sha256",
+        made=made("export"),
     log:
         "<results>/logs/export.log",
     benchmark:
@@ -41,11 +50,11 @@ rule export_archive:
     conda:
         "../../environment.yml"
     params:
-        code=code("export"),
+        facts=facts("export"),
     script:
         "../../scripts/export.py"
 
 
 rule export:
     input:
-        expand(rules.export_archive.output, results=RESULTS),
+        expand("{results}/gradients_export.h5", results=RESULTS),

@@ -1,26 +1,46 @@
 """Trials through the engine: one job a shard."""
 
+SHARD = (
+    f"{planning.SHARDS}/{{protocol}}-{{key}}/epoch{{epoch}}/batch{{batch_size}}/"
+    "trials{first}-{last}.h5"
+)
+TRIALS = "collect/{protocol}-{key}/epoch{epoch}/batch{batch_size}/trials{first}-{last}"
+
+
+def starting_checkpoint(wildcards):
+    """The checkpoint that a shard starts from, and its digest."""
+    seed = COLLECTIONS[wildcards.protocol, wildcards.key]
+    path = planning.checkpoint_path(experiment, seed, wildcards.epoch)
+    return [have(file) for file in checkpoint_files(path)[:2]]
+
 
 rule collect:
     input:
         checkpoint=starting_checkpoint,
-        data=DATA_FILES,
+        data=DATA_INPUT,
+        again=lambda wildcards: again(
+            [file.format(**wildcards) for file in planning.shard_files(SHARD)]
+        ),
     output:
-        shard="<results>/gradients/{protocol}/epoch{epoch}/batch{batch_size}/trials{first}-{last}.h5",
-        digest="<results>/gradients/{protocol}/epoch{epoch}/batch{batch_size}/trials{first}-{last}.h5.sha256",
+        shard=kept(SHARD),
+        digest=kept(f"{SHARD}.sha256"),
     log:
-        "<results>/logs/collect/{protocol}/epoch{epoch}/batch{batch_size}/trials{first}-{last}.log",
+        f"results/logs/{TRIALS}.log",
     benchmark:
-        "<results>/benchmarks/collect/{protocol}/epoch{epoch}/batch{batch_size}/trials{first}-{last}.tsv"
+        f"results/benchmarks/{TRIALS}.tsv"
     conda:
         "../../environment.yml"
     threads: 1
     resources:
         gpu=GPUS,
     params:
-        code=code("collect"),
-        training_code=code("train"),
-        settings=settings,
-        data=DATA,
+        settings=lambda wildcards: to_mapping(
+            experiment.trial_settings(
+                wildcards.protocol,
+                int(wildcards.epoch),
+                int(wildcards.batch_size),
+                COLLECTIONS[wildcards.protocol, wildcards.key],
+            )
+        ),
     script:
         "../../scripts/collect.py"

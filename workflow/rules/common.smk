@@ -1,25 +1,29 @@
-"""The experiment, and the paths that several rules share."""
+"""The experiment, and where its files lie."""
 
 from functools import cache
 
 from gradatlas import planning
 from gradatlas.core.code import code_digest
-from gradatlas.core.configuration import check_file, read_experiment
+from gradatlas.core.configuration import check_file
 from gradatlas.core.errors import InputError
 from gradatlas.core.runtime import resolve_device
 from gradatlas.core.settings import to_mapping
-from gradatlas.data.idx import folder
-from gradatlas.models.network import check_parameter
 from snakemake.exceptions import WorkflowError
 
-SCHEMA = Path(workflow.source_path("../schemas/config.schema.yaml"))
+ROOT = Path(workflow.basedir)
+
+
+@cache
+def code(script):
+    """Digest of a script and the modules of the package that determine its output."""
+    return code_digest(ROOT / "scripts" / f"{script}.py", ROOT / "src")
+
 
 try:
     planning.check_writable([Path.cwd(), Path.cwd() / "results"])
     for path in workflow.configfiles:
         check_file(Path(path))
-    experiment = read_experiment(config, SCHEMA)
-    check_parameter(experiment.model, experiment.parameter)
+    experiment = planning.read(config, ROOT)
     # GPUs that a job of training or collection asks for.
     GPUS = int(
         experiment.device == "cuda" or resolve_device(experiment.device) == "cuda"
@@ -27,18 +31,31 @@ try:
 except InputError as error:
     raise WorkflowError(f"configuration: {error}") from None
 
-DATA = folder(Path(workflow.basedir, experiment.data_root), experiment.dataset)
 try:
-    DATA_FILES, TO_DOWNLOAD = planning.data_files(experiment, DATA)
+    DATA_FILES, TO_DOWNLOAD = planning.data_files(
+        experiment, planning.data_folder(experiment, ROOT)
+    )
+    experiment = planning.complete(experiment, ROOT)
 except (InputError, OSError) as error:
     raise WorkflowError(f"data: {error}") from None
+
+IN_STORAGE = workflow.storage_settings.default_storage_provider is not None
+# Data stay on this machine, and no file's time matters: the keys say what is in them.
+DATA_FILES = [local(file) if IN_STORAGE else file for file in DATA_FILES]
+DATA_INPUT = list(map(ancient, DATA_FILES))
 
 RESULTS = planning.results_folders(experiment)
 SEVERAL_SEEDS = len(RESULTS) > 1
 GRID = planning.grid(experiment)
-CHECKPOINTS = [
-    f"<results>/checkpoints/epoch{epoch}.safetensors"
-    for epoch in experiment.checkpoints
+EPOCHS = experiment.checkpoints
+MOMENTUM = experiment.training.momentum > 0
+ROLES = planning.protocol_roles(experiment)
+MAIN_PROTOCOL = planning.main_protocol(experiment)
+STATISTICS = config["statistics"]
+FORMATS = config["figures"]["formats"]
+CELLS = [
+    dict(protocol=protocol, epoch=epoch, batch_size=batch_size)
+    for protocol, epoch, batch_size in GRID
 ]
 
 
@@ -54,17 +71,11 @@ pathvars:
 wildcard_constraints:
     results="|".join(RESULTS),
     protocol="[a-z][a-z0-9_]*",
+    key="[0-9a-f]{8}",
     epoch="[0-9]+",
     batch_size="[0-9]+",
     first="[0-9]+",
     last="[0-9]+",
-
-
-@cache
-def code(script):
-    """Digest of a script and the modules of the package that determine its output."""
-    root = Path(workflow.basedir)
-    return code_digest(root / "scripts" / f"{script}.py", root / "src")
 
 
 def results(wildcards):
@@ -77,16 +88,40 @@ def training_seed(wildcards):
     return RESULTS[results(wildcards)]
 
 
-def training_digest(wildcards):
-    """What the checkpoints of a run must carry: those that do stay."""
-    return planning.training_digest(experiment, training_seed(wildcards), code("train"))
+# The training seed of every checkpoint and shard, by the keys in their paths.
+RUNS = {
+    planning.run_record(experiment, seed).checkpoint_key: seed
+    for seed in RESULTS.values()
+}
+COLLECTIONS = {
+    (protocol, experiment.trial_settings(protocol, 0, 0, seed).key): seed
+    for protocol in experiment.protocols
+    for seed in RESULTS.values()
+}
+
+
+@cache
+def cell_shards(seed, protocol, epoch, batch_size):
+    """Paths of the shards of one protocol, epoch and batch size."""
+    record = experiment.trial_settings(protocol, epoch, batch_size, seed)
+    return planning.shard_paths(experiment, record)
+
+
+def all_cell_shards():
+    """Paths of the shards of all training seeds."""
+    cells = [(seed, *cell) for seed in RESULTS.values() for cell in GRID]
+    return [shard for cell in cells for shard in cell_shards(*cell)]
+
+
+def checkpoint_files(path):
+    """A checkpoint and what training writes beside it."""
+    return planning.checkpoint_files(path, momentum=MOMENTUM)
 
 
 def shards(wildcards, protocol, epoch, batch_size):
     """Paths of the shards of a protocol, epoch and batch size."""
-    return planning.shard_paths(
-        experiment, results(wildcards), protocol, epoch, batch_size
-    )
+    seed = training_seed(wildcards)
+    return cell_shards(seed, protocol, int(epoch), int(batch_size))
 
 
 def all_shards(wildcards):
@@ -94,15 +129,15 @@ def all_shards(wildcards):
     return [shard for cell in GRID for shard in shards(wildcards, *cell)]
 
 
-def made_of_trials(wildcards):
-    """Paths of what single batch sizes leave: shards, their digests, and statistics."""
-    for folder in RESULTS:
-        for protocol, epoch, batch_size in GRID:
-            cell = dict(protocol=protocol, epoch=epoch, batch_size=batch_size)
-            for shard in planning.shard_paths(experiment, folder, **cell):
-                yield from (shard, f"{shard}.sha256")
-            for path in rules.statistics.output:
-                yield path.format(results=folder, **cell)
+def checkpoints(wildcards):
+    """Path of every checkpoint of one training seed."""
+    seed = training_seed(wildcards)
+    return [planning.checkpoint_path(experiment, seed, epoch) for epoch in EPOCHS]
+
+
+def batch_size_shards(wildcards):
+    """Shards of one batch size."""
+    return shards(wildcards, wildcards.protocol, wildcards.epoch, wildcards.batch_size)
 
 
 def largest_batch_shards(wildcards):
@@ -111,20 +146,7 @@ def largest_batch_shards(wildcards):
     return shards(wildcards, wildcards.protocol, wildcards.epoch, largest)
 
 
-def starting_checkpoint(wildcards):
-    """The checkpoint a shard starts from, ancient once it is what this experiment makes.
-
-    Training runs again for a further checkpoint; that must not recollect from the others. Only a
-    shard that is there gets an ancient input: when training runs, Snakemake passes over the jobs
-    behind an ancient one, even those whose output is missing.
-    """
-    path = f"{results(wildcards)}/checkpoints/epoch{wildcards.epoch}.safetensors"
-    shard = rules.collect.output.shard.format(**wildcards)
-    kept = planning.is_kept(Path(path), Path(shard), training_digest(wildcards))
-    return ancient(path) if kept else path
-
-
-def settings(wildcards):
+def record(wildcards):
     """The record of the trials that a file holds."""
     return to_mapping(
         experiment.trial_settings(
@@ -136,47 +158,18 @@ def settings(wildcards):
     )
 
 
+def trials(*protocols):
+    """Number of trials of each protocol, or of some."""
+    return {
+        name: protocol.trials
+        for name, protocol in experiment.protocols.items()
+        if not protocols or name in protocols
+    }
+
+
 def statistics_files(suffix, *protocols):
     """What the statistics jobs of all protocols, or of some, write."""
     return [
         f"<results>/statistics/{protocol}/epoch{epoch}/batch{batch_size}.{suffix}"
         for protocol, epoch, batch_size in planning.grid(experiment, *protocols)
     ]
-
-
-ROLES = planning.protocol_roles(experiment)
-MAIN_PROTOCOL = planning.main_protocol(experiment)
-
-FORMATS = config["figures"]["formats"]
-# What goes into the report: a browser shows the svg at the size of a printed column, the png larger.
-REPORT_FORMAT = next((name for name in ("png", "svg") if name in FORMATS), FORMATS[0])
-
-
-def labels(**texts):
-    """Labels of a file in the report, which also tell training seeds apart."""
-    if not SEVERAL_SEEDS:
-        return texts
-    return lambda wildcards: {**texts, "training seed": str(training_seed(wildcards))}
-
-
-def table(name, caption, shows):
-    """A table of the report."""
-    return report(
-        f"<results>/{name}",
-        caption=f"../report/{caption}.rst",
-        category="7 Tables",
-        labels=labels(table=shows),
-    )
-
-
-def figure(name, category, shows):
-    """Files of a figure, the first of them in the report, with a caption where there is one."""
-    captioned = Path(workflow.basedir, "workflow", "report", f"{name}.rst").exists()
-    first = report(
-        f"<results>/figures/{name}.{REPORT_FORMAT}",
-        caption=f"../report/{name}.rst" if captioned else None,
-        category=category,
-        labels=labels(figure=shows),
-    )
-    others = [suffix for suffix in FORMATS if suffix != REPORT_FORMAT]
-    return [first, *(f"<results>/figures/{name}.{suffix}" for suffix in others)]

@@ -1,11 +1,4 @@
-"""From tables to figures and pages, and what the report says about them."""
-
-
-report: "../report/workflow.rst"
-
-
-STYLE = Path(workflow.basedir, "src/gradatlas/figures/house.mplstyle")
-
+"""From tables to figures and pages."""
 
 SUMMARY_FIGURES = [
     *figure("norm_vs_batch_size", "1 Gradient norm", "Norm against batch size"),
@@ -34,10 +27,15 @@ DETAIL_FIGURES = [
 
 rule steps:
     input:
-        checkpoints=CHECKPOINTS,
-        data=DATA_FILES,
+        checkpoints=lambda wildcards: list(map(have, checkpoints(wildcards))),
+        digests=lambda wildcards: [
+            have(checkpoint_files(path)[1]) for path in checkpoints(wildcards)
+        ],
+        data=DATA_INPUT,
+        again=again_unless_current("<results>/steps.csv"),
     output:
-        "<results>/steps.csv",
+        steps="<results>/steps.csv",
+        made=made("steps"),
     log:
         "<results>/logs/steps.log",
     benchmark:
@@ -46,26 +44,26 @@ rule steps:
         "../../environment.yml"
     threads: 1
     params:
-        code=code("steps"),
-        settings=settings,
+        facts=facts("steps"),
+        settings=record,
         batch_sizes=MAIN_PROTOCOL.batch_sizes,
-        epochs=experiment.checkpoints,
-        data=DATA,
+        epochs=EPOCHS,
     script:
         "../../scripts/steps.py"
 
 
 rule figures:
     input:
-        statistics="<results>/statistics.csv",
-        training="<results>/training.csv",
-        law_curves="<results>/law_curves.csv",
-        variance_sources="<results>/variance_sources.csv",
-        noise_scale="<results>/noise_scale.csv",
-        claims="<results>/claims.csv",
-        style=STYLE,
+        statistics=in_folder("<results>/statistics.csv"),
+        training=in_folder("<results>/training.csv"),
+        law_curves=in_folder("<results>/law_curves.csv"),
+        variance_sources=in_folder("<results>/variance_sources.csv"),
+        noise_scale=in_folder("<results>/noise_scale.csv"),
+        claims=in_folder("<results>/claims.csv"),
+        again=again_unless_current(SUMMARY_FIGURES[0]),
     output:
-        SUMMARY_FIGURES,
+        figures=SUMMARY_FIGURES,
+        made=made("figures"),
     log:
         "<results>/logs/figures.log",
     benchmark:
@@ -74,20 +72,21 @@ rule figures:
         "../../environment.yml"
     threads: 1
     params:
-        code=code("figures"),
+        facts=facts("figures"),
         roles=ROLES,
-        confidence=lookup("statistics/confidence", within=config),
+        confidence=STATISTICS["confidence"],
     script:
         "../../scripts/figures.py"
 
 
 rule detail_figures:
     input:
-        maps=statistics_files("h5", ROLES["main"]),
-        steps="<results>/steps.csv",
-        style=STYLE,
+        maps=all_in_folder(statistics_files("h5", ROLES["main"])),
+        steps=in_folder("<results>/steps.csv"),
+        again=again_unless_current(DETAIL_FIGURES[0]),
     output:
-        DETAIL_FIGURES,
+        figures=DETAIL_FIGURES,
+        made=made("detail_figures"),
     log:
         "<results>/logs/detail_figures.log",
     benchmark:
@@ -96,15 +95,16 @@ rule detail_figures:
         "../../environment.yml"
     threads: 1
     params:
-        code=code("detail_figures"),
+        facts=facts("detail_figures"),
     script:
         "../../scripts/detail_figures.py"
 
 
 rule pages:
     input:
-        statistics="<results>/statistics.csv",
-        maps=statistics_files("h5"),
+        statistics=in_folder("<results>/statistics.csv"),
+        maps=all_in_folder(statistics_files("h5")),
+        again=again_unless_current("<results>/figures/norm_vs_batch_size.html"),
     output:
         norm=report(
             "<results>/figures/norm_vs_batch_size.html",
@@ -118,6 +118,7 @@ rule pages:
             category="8 Interactive pages",
             labels=labels(page="Norms of single trials"),
         ),
+        made=made("pages"),
     log:
         "<results>/logs/pages.log",
     benchmark:
@@ -126,6 +127,6 @@ rule pages:
         "../../environment.yml"
     threads: 1
     params:
-        code=code("pages"),
+        facts=facts("pages"),
     script:
         "../../scripts/pages.py"

@@ -5,40 +5,50 @@ localrules:
     statistics_table,
 
 
+CELL = planning.CELL
+
+
 rule statistics:
     input:
-        shards=lambda wildcards: shards(
-            wildcards, wildcards.protocol, wildcards.epoch, wildcards.batch_size
+        shards=lambda wildcards: list(map(have, batch_size_shards(wildcards))),
+        largest_batch_shards=lambda wildcards: list(
+            map(have, largest_batch_shards(wildcards))
         ),
-        largest_batch_shards=largest_batch_shards,
+        digests=lambda wildcards: [
+            have(planning.shard_files(shard)[1])
+            for shards in (batch_size_shards, largest_batch_shards)
+            for shard in shards(wildcards)
+        ],
+        again=again_unless_current(f"<results>/{CELL}.json"),
     output:
-        row="<results>/statistics/{protocol}/epoch{epoch}/batch{batch_size}.json",
-        maps="<results>/statistics/{protocol}/epoch{epoch}/batch{batch_size}.h5",
+        row=f"<results>/{CELL}.json",
+        maps=f"<results>/{CELL}.h5",
+        made=made(CELL),
     log:
-        "<results>/logs/statistics/{protocol}/epoch{epoch}/batch{batch_size}.log",
+        f"<results>/logs/{CELL}.log",
     benchmark:
-        "<results>/benchmarks/statistics/{protocol}/epoch{epoch}/batch{batch_size}.tsv"
+        f"<results>/benchmarks/{CELL}.tsv"
     conda:
         "../../environment.yml"
     threads: 1
     params:
-        code=code("statistics"),
-        max_order=lookup("statistics/max_order", within=config),
-        resamples=lookup("statistics/bootstrap", within=config),
-        confidence=lookup("statistics/confidence", within=config),
-        seed=experiment.seed,
+        facts=facts("statistics"),
+        settings={**STATISTICS, "seed": experiment.seed},
+        trials=lambda wildcards: experiment.protocols[wildcards.protocol].trials,
     script:
         "../../scripts/statistics.py"
 
 
 rule statistics_table:
     input:
-        rows=statistics_files("json"),
+        rows=all_in_folder(statistics_files("json")),
+        again=again_unless_current("<results>/statistics.csv"),
     output:
         table=table("statistics.csv", "statistics_table", "All statistics"),
         notes=table(
             "statistics_notes.csv", "statistics_notes", "Why a number is missing"
         ),
+        made=made("statistics_table"),
     log:
         "<results>/logs/statistics_table.log",
     benchmark:
@@ -47,14 +57,15 @@ rule statistics_table:
         "../../environment.yml"
     threads: 1
     params:
-        code=code("statistics_table"),
+        facts=facts("statistics_table"),
     script:
         "../../scripts/statistics_table.py"
 
 
 rule claims:
     input:
-        maps=statistics_files("h5"),
+        maps=all_in_folder(statistics_files("h5")),
+        again=again_unless_current("<results>/claims.csv"),
     output:
         scaling=table("scaling.csv", "scaling_table", "Laws"),
         law_curves="<results>/law_curves.csv",
@@ -67,6 +78,7 @@ rule claims:
         claims="<results>/claims.csv",
         notes="<results>/comparison_notes.csv",
         claims_page=table("claims.md", "claims_page", "Claims, with their rules"),
+        made=made("claims"),
     log:
         "<results>/logs/claims.log",
     benchmark:
@@ -75,10 +87,8 @@ rule claims:
         "../../environment.yml"
     threads: 1
     params:
-        code=code("claims"),
-        resamples=lookup("statistics/bootstrap", within=config),
-        confidence=lookup("statistics/confidence", within=config),
-        seed=experiment.seed,
+        facts=facts("claims"),
+        settings={**STATISTICS, "seed": experiment.seed},
     script:
         "../../scripts/claims.py"
 
@@ -86,8 +96,9 @@ rule claims:
 # Only where there are several training seeds.
 rule seeds:
     input:
-        statistics=expand(rules.statistics_table.output.table, results=RESULTS),
-        claims=expand(rules.claims.output.claims, results=RESULTS),
+        statistics=lambda wildcards: [have(f"{one}/statistics.csv") for one in RESULTS],
+        claims=lambda wildcards: [have(f"{one}/claims.csv") for one in RESULTS],
+        again=again_unless_current("results/seeds.csv"),
     output:
         statistics=report(
             "results/seeds.csv",
@@ -101,6 +112,7 @@ rule seeds:
             category="7 Tables",
             labels={"table": "Claims across training seeds"},
         ),
+        made="results/.made/seeds.json",
     log:
         "results/logs/seeds.log",
     benchmark:
@@ -109,7 +121,7 @@ rule seeds:
         "../../environment.yml"
     threads: 1
     params:
-        code=code("seeds"),
-        confidence=lookup("statistics/confidence", within=config),
+        facts=facts("seeds"),
+        confidence=STATISTICS["confidence"],
     script:
         "../../scripts/seeds.py"

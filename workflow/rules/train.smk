@@ -1,4 +1,4 @@
-"""One training run gives all checkpoints."""
+"""One job a checkpoint, continuing from the one before."""
 
 if TO_DOWNLOAD:
 
@@ -13,34 +13,71 @@ if TO_DOWNLOAD:
             "../../environment.yml"
         params:
             name=experiment.dataset,
-            folder=DATA,
         script:
             "../../scripts/download.py"
 
 
+localrules:
+    training_table,
+
+
+def earlier_checkpoint(wildcards):
+    """The checkpoint before, with all that lies beside it."""
+    before = [epoch for epoch in EPOCHS if epoch < int(wildcards.epoch)]
+    if not before:
+        return []
+    path = planning.checkpoint_path(experiment, RUNS[wildcards.key], before[-1])
+    return [have(file) for file in checkpoint_files(path)]
+
+
+CHECKPOINT = f"{planning.CHECKPOINTS}/{{key}}/epoch{{epoch}}.safetensors"
+
+
 rule train:
     input:
-        data=DATA_FILES,
+        data=DATA_INPUT,
+        earlier=earlier_checkpoint,
+        again=lambda wildcards: again(
+            [file.format(**wildcards) for file in checkpoint_files(CHECKPOINT)]
+        ),
     output:
-        checkpoints=[update(checkpoint) for checkpoint in CHECKPOINTS],
-        digests=[update(f"{checkpoint}.sha256") for checkpoint in CHECKPOINTS],
-        table=table("training.csv", "training_table", "Training"),
+        **dict(
+            zip(
+                ("checkpoint", "digest", "table", "optimizer", "optimizer_digest"),
+                map(kept, checkpoint_files(CHECKPOINT)),
+            )
+        ),
     log:
-        "<results>/logs/train.log",
+        "results/logs/train/{key}/epoch{epoch}.log",
     benchmark:
-        "<results>/benchmarks/train.tsv"
+        "results/benchmarks/train/{key}/epoch{epoch}.tsv"
     conda:
         "../../environment.yml"
     threads: 2
     resources:
         gpu=GPUS,
     params:
-        code=code("train"),
-        seed=training_seed,
-        data=DATA,
-        model=experiment.model,
-        training=vars(experiment.training),
-        epochs=experiment.checkpoints,
-        digest=training_digest,
+        facts=lambda wildcards: planning.run_record(
+            experiment, RUNS[wildcards.key]
+        ).checkpoint,
     script:
         "../../scripts/train.py"
+
+
+rule training_table:
+    input:
+        table=lambda wildcards: have(checkpoint_files(checkpoints(wildcards)[-1])[2]),
+        again=again_unless_current("<results>/training.csv"),
+    output:
+        table=table("training.csv", "training_table", "Training"),
+        made=made("training_table"),
+    log:
+        "<results>/logs/training_table.log",
+    benchmark:
+        "<results>/benchmarks/training_table.tsv"
+    conda:
+        "../../environment.yml"
+    params:
+        facts=facts("training_table"),
+    script:
+        "../../scripts/training_table.py"

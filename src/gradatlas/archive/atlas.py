@@ -22,6 +22,7 @@ from gradatlas.archive.format import (
 from gradatlas.archive.shards import (
     Shard,
     check_agreement,
+    first_trials,
     in_order,
     read_shard,
     relative_path,
@@ -37,15 +38,21 @@ _OF_PROTOCOL = {"protocol", "update", *PROTOCOL_FIELDS, "experiment_digest"}
 _FILL_VALUES = {"f": np.nan, "u": 0}
 
 
-def build_atlas(path: Path, shards: Sequence[Path], checkpoints: Mapping[int, Path]) -> None:
+def build_atlas(
+    path: Path,
+    shards: Sequence[Path],
+    checkpoints: Mapping[int, Path],
+    trials: Mapping[str, int] | None = None,
+) -> None:
     """Build an atlas over shards; existing shards and their bytes stay as they are.
 
     Args:
         path: File of the atlas, written whole or not at all. Shards and checkpoints must lie in
-            its folder or below, as the atlas refers to them by relative paths.
+            its folder, or beside it, as the atlas refers to them by relative paths.
         shards: Shards of any protocols, epochs, batch sizes and trials, in any order. At one
             protocol and epoch every batch size needs the same trials, without a gap.
         checkpoints: Checkpoint file of each epoch.
+        trials: How many trials of each protocol, from the first; all there are without it.
 
     Raises:
         OSError: If a file is missing or unreadable, or the atlas cannot be written.
@@ -56,7 +63,11 @@ def build_atlas(path: Path, shards: Sequence[Path], checkpoints: Mapping[int, Pa
         raise InputError(f"no shards were given for {path}, expected at least one")
     # Before anything is read: a mistaken name must not cost a file.
     refuse_input(path, [*shards, *checkpoints.values()])
-    stored = [read_shard(shard) for shard in shards]
+    stored = [
+        shard
+        for one in map(read_shard, shards)
+        for shard in first_trials([one], (trials or {}).get(one.settings.protocol))
+    ]
     _check_experiment(stored)
     _check_checkpoints(stored, checkpoints)
     content = io.BytesIO()  # some hundred bytes a shard
@@ -107,8 +118,9 @@ def _check_checkpoints(shards: Sequence[Shard], checkpoints: Mapping[int, Path])
         if expected != digests[epoch]:
             raise InputError(
                 f"{shard.path} was not collected from {checkpoints[epoch]}: the checkpoint's "
-                f"SHA-256 is {digests[epoch]}, expected {expected}; "
-                "collect the shard again or restore the checkpoint"
+                f"SHA-256 is {digests[epoch]}, expected {expected}; restore the checkpoint from a "
+                f"copy, or remove what was collected from the other one by 'gradatlas tidy --epoch "
+                f"{epoch} --delete' and collect again"
             )
 
 
@@ -201,9 +213,8 @@ def _write_virtual(
             start = shard.trials.first - trials.first
             # HDF5 takes a % in the name of a virtual dataset's source for the start of a pattern.
             source = relative_path(shard.path, folder).replace("%", "%%")
-            layout[index, start : start + len(shard.trials)] = h5py.VirtualSource(
-                source, name, (len(shard.trials), *entry), dtype
-            )
+            stored = h5py.VirtualSource(source, name, (shard.rows, *entry), dtype)
+            layout[index, start : start + len(shard.trials)] = stored[: len(shard.trials)]
     # What HDF5 returns, without an error, where a shard is missing: NaN if the type has one.
     dataset = group.create_virtual_dataset(name, layout, fillvalue=_FILL_VALUES[dtype.kind])
     describe(dataset, "trials", ("batch_size", "trial", *entry_dimensions(name, shape)))

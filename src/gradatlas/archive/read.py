@@ -21,6 +21,7 @@ from gradatlas.archive.shards import (
     check_present,
     check_regular,
     damage_named,
+    first_trials,
     in_order,
     open_hdf5,
     open_unlocked,
@@ -413,11 +414,12 @@ def read_archive(path: Path, sha256: str | None = None) -> Archive:
     return Archive(path, attributes["kind"], attributes, tuple(selections), tuple(shards))
 
 
-def open_shards(paths: Sequence[Path]) -> Selection:
+def open_shards(paths: Sequence[Path], trials: int | None = None) -> Selection:
     """The shards of one protocol, epoch and batch size as one selection, contents checked.
 
     Args:
         paths: The shards, in any order.
+        trials: How many trials, from the first; all of them without it.
 
     Returns:
         All trials in ascending order, however they are split into shards.
@@ -434,7 +436,7 @@ def open_shards(paths: Sequence[Path]) -> Selection:
     """
     if not paths:
         raise InputError("no shards were given, expected at least one")
-    return join_shards([read_shard(Path(path)) for path in paths])
+    return join_shards(first_trials([read_shard(Path(path)) for path in paths], trials))
 
 
 def join_shards(shards: Sequence[Shard]) -> Selection:

@@ -35,11 +35,12 @@ class Shard:
     settings: TrialSettings
     provenance: Provenance
     experiment_digest: str  # SHA-256 of what all trials of the protocol have in common
-    trials: TrialRange
+    trials: TrialRange  # the first of those in the file, mostly all of them
     shape: tuple[int, ...]  # of one trial's tensor
     size: int  # of the file, bytes
     # digest of the file; None where format version 1 recorded it, which had another
     sha256: str | None
+    rows: int  # trials in the file
 
 
 def check_regular(path: Path) -> None:
@@ -147,7 +148,24 @@ def read_header(path: Path, file: h5py.File, sha256: str | None) -> Shard:
         shape=file["gradient"].shape[1:],
         size=path.stat().st_size,
         sha256=sha256,
+        rows=file["gradient"].shape[0],
     )
+
+
+def first_trials(shards: Sequence[Shard], trials: int | None) -> list[Shard]:
+    """What of some shards belongs to the first ``trials`` trials: a longer shard serves too.
+
+    Args:
+        shards: In any order.
+        trials: Number of trials; None takes all there are.
+    """
+    if trials is None:
+        return [*shards]
+    return [
+        replace(shard, trials=TrialRange(shard.trials.first, min(shard.trials.last, trials - 1)))
+        for shard in shards
+        if shard.trials.first < trials
+    ]
 
 
 def check_present(shard: Shard) -> None:
@@ -270,6 +288,7 @@ def read_table(group: h5py.Group, settings: TrialSettings, folder: Path) -> list
             shape=shape,
             size=row["size"],
             sha256=row["sha256"] or None if has_digests else None,
+            rows=row["last_trial"] + 1 - row["first_trial"],
         )
         for values in zip(*columns.values(), strict=True)
         for row in [dict(zip(columns, values, strict=True))]
@@ -277,21 +296,23 @@ def read_table(group: h5py.Group, settings: TrialSettings, folder: Path) -> list
 
 
 def relative_path(path: Path, folder: Path) -> str:
-    """Path from a folder to a file below it, by their names or by what links lead to.
+    """Path from a folder to a file in it, or beside it, by their names or by what links lead to.
 
     Raises:
-        InputError: If the file is not below the folder.
+        InputError: The file is neither below the folder nor below the one above.
 
     Example:
         >>> relative_path(Path("results/gradients/sgd/trials0-9.h5"), Path("results"))
         'gradients/sgd/trials0-9.h5'
+        >>> relative_path(Path("results/gradients/sgd/trials0-9.h5"), Path("results/seed1"))
+        '../gradients/sgd/trials0-9.h5'
     """
     # By name first: a shard may be a link to another disk and still lie in the folder.
     for absolute in (os.path.abspath, os.path.realpath):
         inside, outer = Path(absolute(path)), Path(absolute(folder))
-        if inside.is_relative_to(outer):
-            return inside.relative_to(outer).as_posix()
+        if inside.is_relative_to(outer.parent):
+            return Path(os.path.relpath(inside, outer)).as_posix()
     raise InputError(
-        f"{path} lies outside {folder}, the folder of the atlas; expected it inside, so that "
-        "both can be moved together"
+        f"{path} lies outside {folder.parent}, where the atlas has its folder; expected it inside, "
+        "so that both can be moved together"
     )

@@ -12,7 +12,7 @@ from gradatlas.archive.read import Archive, Segment, files_needed, read_archive
 from gradatlas.archive.shards import Shard, check_present, check_regular
 from gradatlas.core.errors import InputError
 from gradatlas.core.files import check_digest, digest_path, file_digest
-from gradatlas.core.settings import batches
+from gradatlas.core.training import batches
 
 # Trials of one chunk of 10 x 1024 tensors: a finding names the trials that cannot be read, and no
 # chunk is read twice.

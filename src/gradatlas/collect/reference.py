@@ -14,7 +14,7 @@ from torch.func import grad_and_value
 from torch.utils import _pytree as pytree
 
 from gradatlas.collect.trial import Engine, ParameterGradients, TrialGradients, together
-from gradatlas.core.settings import batches
+from gradatlas.core.training import batches
 from gradatlas.core.updates import Update
 from gradatlas.models.problem import Problem, Tree, check_losses, leaves
 

@@ -8,14 +8,16 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from gradatlas.archive.write import create_shard
+from gradatlas.collect.kept import is_kept
 from gradatlas.collect.prepare import prepare
 from gradatlas.core.provenance import Provenance, code_commit, library_versions
 from gradatlas.core.random import trial_samples
 from gradatlas.core.runtime import resolve_device
-from gradatlas.core.settings import TrialRange, TrialSettings, batches, check_samples
+from gradatlas.core.settings import TrialRange, TrialSettings, check_samples
+from gradatlas.core.training import batches
 from gradatlas.data.idx import load_train
 from gradatlas.models.network import parameter_shapes, problem_from
-from gradatlas.train.checkpoint import load_checkpoint
+from gradatlas.train.checkpoint import check_facts, load_checkpoint
 
 BLOCK_BYTES = {"cpu": 2**20, "cuda": 2**29}  # of gradients between two writes
 
@@ -30,6 +32,8 @@ def collect(
     device: str,
 ) -> None:
     """Run the trials of one shard and store every gradient.
+
+    A shard that is there already and whole stays as it is; it gets a digest if it has none.
 
     Args:
         target: The shard; it appears whole or not at all.
@@ -46,8 +50,11 @@ def collect(
     device = resolve_device(device)
     split = load_train(data)
     settings = replace(settings, training_samples=len(split.labels))
+    if is_kept(target, settings, trials):
+        return
     shapes = parameter_shapes(settings.model or {}, split)  # None: format version 1 alone
     start = load_checkpoint(checkpoint, shapes)
+    check_facts(checkpoint, start.facts, settings.checkpoint)
     check_samples(settings, len(split.labels))
     provenance = Provenance(start.sha256, device, code_commit(), library_versions())
     run = prepare(

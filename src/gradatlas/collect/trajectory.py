@@ -22,7 +22,7 @@ from gradatlas.core.updates import Update
 from gradatlas.data.idx import Split, load_train
 from gradatlas.models.network import parameter_shapes, problem_from
 from gradatlas.models.problem import Problem
-from gradatlas.train.checkpoint import load_checkpoint
+from gradatlas.train.checkpoint import check_facts, load_checkpoint
 
 Array = NDArray[np.float64]
 
@@ -71,9 +71,11 @@ def trace_steps(
     shapes = parameter_shapes(settings.model or {}, split)
     tables = []
     for epoch, path in checkpoints.items():
+        checkpoint = load_checkpoint(path, shapes)
+        check_facts(path, checkpoint.facts, settings.checkpoint)
         follow = partial(
             grow,
-            problem_from(load_checkpoint(path, shapes).weights),
+            problem_from(checkpoint.weights),
             settings.update,
             settings.parameter,
         )

@@ -14,8 +14,11 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-# They report what happens, which reaches no result.
-WITHOUT_EFFECT = tuple(f"gradatlas/core/{name}.py" for name in ("errors", "job_log", "provenance"))
+# They report what happens, or decide that a file stays: nothing of it reaches a result.
+WITHOUT_EFFECT = (
+    *(f"gradatlas/core/{name}.py" for name in ("errors", "job_log", "provenance", "stamps")),
+    "gradatlas/collect/kept.py",
+)
 # From Python 3.12 on, an f-string is many tokens. None where there are no such tokens.
 _START, _END = (getattr(tokenize, f"FSTRING_{end}", None) for end in ("START", "END"))
 
@@ -41,13 +44,12 @@ def _digest(text: str) -> bytes:
 
 def _closure(script: Path, source: Path) -> list[Path]:
     """A script and the modules below ``source`` that it imports, directly or through others."""
-    found = [script]
+    found, silent = [script], {source / name for name in WITHOUT_EFFECT}
     for path in found:  # which grows
         names = _imported(path.read_text(encoding="utf-8"))
-        modules = {source / f"{name.replace('.', '/')}.py" for name in names}
+        modules = {source / f"{name.replace('.', '/')}.py" for name in names} - silent
         found += sorted(module for module in modules if module.is_file() and module not in found)
-    silent = {source / name for name in WITHOUT_EFFECT}
-    return [path for path in found if path not in silent]
+    return found
 
 
 @cache

@@ -13,11 +13,24 @@ from jsonschema.exceptions import best_match
 from jsonschema.validators import extend
 
 from gradatlas.core.errors import InputError
-from gradatlas.core.settings import PROTOCOL_FIELDS, Training, TrialSettings
+from gradatlas.core.settings import PROTOCOL_FIELDS, TrialSettings
+from gradatlas.core.training import Training
 from gradatlas.core.updates import ALL_SETTINGS, Update, typed, update_from
 
 LARGEST_INTEGER = 2**32 - 1  # of the seed, and of the sample indices as they are stored
 LONGEST_VALUE = 200  # characters of a value that an error message shows
+# As torchvision spells them.
+DATA_SETS = (
+    "MNIST",
+    "FashionMNIST",
+    "KMNIST",
+    "QMNIST",
+    "EMNIST",
+    "CIFAR10",
+    "CIFAR100",
+    "SVHN",
+    "STL10",
+)
 MOST_SHARDS = 100_000  # of one batch size; Snakemake plans no workflow of more jobs
 
 
@@ -86,7 +99,7 @@ def _build(config: Mapping[str, Any]) -> Experiment:
         seed=config["seed"],
         training_seeds=tuple(sorted(config.get("seeds", [config["seed"]]))),
         device=config["device"],
-        dataset=config["data"]["name"],
+        dataset=canonical_name(config["data"]["name"]),
         data_root=config["data"]["root"],
         model=config["model"],
         training=_training(config),
@@ -95,6 +108,16 @@ def _build(config: Mapping[str, Any]) -> Experiment:
         trials_per_job=gradients["trials_per_job"],
         protocols={name: _protocol(name, config) for name in gradients["protocols"]},
     )
+
+
+def canonical_name(dataset: str) -> str:
+    """One name for every spelling of it: torchvision's if it is well known, else in lower case.
+
+    Example:
+        >>> canonical_name("mnist"), canonical_name("Letters")
+        ('MNIST', 'letters')
+    """
+    return next((name for name in DATA_SETS if name.lower() == dataset.lower()), dataset.lower())
 
 
 def _training(config: Mapping[str, Any]) -> Training:
@@ -115,7 +138,7 @@ def _protocol(name: str, config: Mapping[str, Any]) -> Protocol:
         parameter=keys["parameter"],
         seed=config["seed"],
         training_seed=config["seed"],
-        dataset=config["data"]["name"],
+        dataset=canonical_name(config["data"]["name"]),
         training_samples=0,
         model=config["model"],
         training=_training(config),

@@ -126,6 +126,23 @@ def check_digest(path: Path, *, required: bool = True) -> str | None:
     return found
 
 
+def has_digest(path: Path) -> bool:
+    """Whether there is a digest beside a file, of the length that one has."""
+    try:
+        return digest_path(path).stat().st_size == len(f"{'0' * 64}  {path.name}\n".encode())
+    except OSError:
+        return False
+
+
+def seal(path: Path) -> None:
+    """Write the digest of a file that has none beside it.
+
+    Raises:
+        OSError: The file cannot be read, or the digest not written.
+    """
+    replace_file(digest_path(path), f"{file_digest(path)}  {path.name}\n".encode())
+
+
 def replace_file(path: Path, content: bytes, *, with_digest: bool = False) -> None:
     """Write a file that appears under its name once all of it is on disk.
 

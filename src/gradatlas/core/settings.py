@@ -5,22 +5,14 @@ tables; nothing copies its fields one by one.
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from gradatlas.core.errors import InputError
 from gradatlas.core.files import mapping_digest
+from gradatlas.core.training import Training
 from gradatlas.core.updates import Update, update_from, update_settings
-
-
-@dataclass(frozen=True)
-class Training:
-    """How the network is trained: plain minibatch SGD."""
-
-    batch_size: int  # samples of a step
-    learning_rate: float  # step size, along the gradient of the mean loss
-    momentum: float  # share of the last step that is taken again; 0 is plain SGD
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +35,10 @@ class TrialSettings:
     # the network, as the configuration describes it; None in files of format version 1
     model: Mapping[str, Any] | None = field(hash=False)  # a mapping has no hash
     training: Training | None  # how the checkpoint was trained; None in files of format version 1
+    # SHA-256 of the data set's files and of the code, each None in files that recorded none
+    data_sha256: str | None = None
+    training_code: str | None = None  # that made the checkpoint
+    collection_code: str | None = None  # that made the tensors
 
     @property
     def batches_per_trial(self) -> int:
@@ -55,10 +51,39 @@ class TrialSettings:
         return replace(self, epoch=0, batch_size=0)
 
     @property
+    def checkpoint(self) -> dict[str, Any]:
+        """What the bytes of a training run's checkpoints depend on, whatever the epoch."""
+        nested = to_mapping(self)
+        return {name: nested[name] for name in _OF_CHECKPOINT}
+
+    @property
+    def checkpoint_key(self) -> str:
+        """Eight hexadecimal digits of ``checkpoint``, by which its folder is named."""
+        return mapping_digest(self.checkpoint)[:KEY_DIGITS]
+
+    @property
+    def key(self) -> str:
+        """Eight hexadecimal digits of what the tensors of a protocol depend on.
+
+        They name the folder of its shards, of any epoch and batch size.
+        """
+        nested = to_mapping(self)
+        return mapping_digest({k: v for k, v in nested.items() if k not in _NOT_IN_KEY})[
+            :KEY_DIGITS
+        ]
+
+    @property
     def digest(self) -> str:
         """SHA-256 of ``shared``, by which shards of one experiment and protocol are told."""
         return mapping_digest(to_mapping(self.shared))
 
+
+KEY_DIGITS = 8
+_OF_CHECKPOINT = (
+    *("dataset", "data_sha256", "model", "training", "training_seed", "training_code"),
+)
+# The first three stand in the path beside the key; the last follows from the data.
+_NOT_IN_KEY = {"protocol", "epoch", "batch_size", "training_samples"}
 
 #: Fields that the keys of a protocol in the configuration set, beside ``update``.
 PROTOCOL_FIELDS = ("samples_per_trial", "sample_sets")
@@ -113,12 +138,6 @@ class TrialRange:
 
     def __len__(self) -> int:
         return self.last - self.first + 1
-
-
-def batches(samples: int, batch_size: int) -> Iterator[slice]:
-    """Slices of a trial's minibatches; the last one is the remainder."""
-    for start in range(0, samples, batch_size):
-        yield slice(start, min(start + batch_size, samples))
 
 
 def to_mapping(settings: TrialSettings) -> dict[str, Any]:

@@ -12,9 +12,8 @@ from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Any, ClassVar, Protocol
 
 from gradatlas.core.errors import InputError
+from gradatlas.core.training import Parameters
 
-#: Arrays or tensors by parameter name.
-Parameters = Mapping[str, Any]
 #: Whatever a rule remembers from step to step.
 State = Any
 

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradatlas.core.errors import InputError
-from gradatlas.core.files import replace_file
-from gradatlas.core.settings import batches
+from gradatlas.core.files import file_digest, mapping_digest, replace_file
+from gradatlas.core.training import batches
 
 IDX_FILES = {
     "train_images": "train-images-idx{}-ubyte.gz",
@@ -31,6 +31,9 @@ LONGEST_HEADER = 4 + 4 * 255  # bytes; a byte of it gives the number of dimensio
 
 # Data sets whose number of classes is known, whatever labels a damaged file holds.
 CLASSES = {"mnist": 10, "fashionmnist": 10, "kmnist": 10, "qmnist": 10, "cifar10": 10}
+# What torchvision's classes say of the files that they download.
+PUBLISHED = ("resources", "tgz_md5", "split_list", "train_list", "test_list")
+DOWNLOADED = "TORCHVISION"
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,31 @@ def idx_paths(directory: Path) -> dict[str, Path]:
         InputError: A file is missing.
     """
     return {part: _find(directory, pattern) for part, pattern in IDX_FILES.items()}
+
+
+def data_digest(directory: Path, name: str) -> str:
+    """SHA-256 of what a data set is, wherever it lies.
+
+    That of its files; or, of one that torchvision downloads, that of the checksums it publishes,
+    which is the same before and after the download.
+
+    Raises:
+        InputError: The files are incomplete, or torchvision knows no such data set.
+    """
+    if is_absent(directory):
+        return _published_digest(name)
+    if (directory / DOWNLOADED).exists():
+        published, files = (directory / DOWNLOADED).read_text().split()
+        if files == file_digest(directory / DIGESTS):
+            return published
+    paths = idx_paths(directory).items()
+    return mapping_digest({part: file_digest(path) for part, path in paths})
+
+
+def _published_digest(name: str) -> str:
+    dataset = _torchvision_class(name)
+    facts = {fact: getattr(dataset, fact) for fact in PUBLISHED if hasattr(dataset, fact)}
+    return mapping_digest({"name": dataset.__name__, **facts})
 
 
 def count_training_samples(directory: Path) -> int:
@@ -262,16 +290,23 @@ def download(name: str, directory: Path) -> None:
     Raises:
         InputError: torchvision does not know the data set, or cannot reach it.
     """
-    from torchvision import datasets  # two seconds that only a download needs to wait
-
-    dataset = getattr(datasets, name, None)
-    if not (isinstance(dataset, type) and issubclass(dataset, datasets.VisionDataset)):
-        raise InputError(f"data.name is {name!r}, expected a data set that torchvision has")
+    dataset = _torchvision_class(name)
     parts: dict[str, NDArray[np.uint8]] = {}
     for split, train in (("train", True), ("test", False)):
         images, labels = _fetch(dataset, directory, train=train)
         parts[f"{split}_images"], parts[f"{split}_labels"] = images, labels
     _write_idx(parts, directory)
+    source = f"{_published_digest(name)} {file_digest(directory / DIGESTS)}\n"
+    replace_file(directory / DOWNLOADED, source.encode())
+
+
+def _torchvision_class(name: str) -> Any:  # noqa: ANN401 - no typed constructor is shared
+    from torchvision import datasets  # two seconds that only a download needs to wait
+
+    dataset = getattr(datasets, name, None)
+    if not (isinstance(dataset, type) and issubclass(dataset, datasets.VisionDataset)):
+        raise InputError(f"data.name is {name!r}, expected a data set that torchvision has")
+    return dataset
 
 
 def _fetch(

@@ -86,7 +86,8 @@ def draw_files(
         remark: What every figure says at its foot.
     """
     stem = attrgetter("stem")
-    digest = mapping_digest({str(path): file_digest(path) for path in sources})
+    # Without their paths, which in object storage are others.
+    digest = mapping_digest({"sources": [file_digest(path) for path in sources]})
     description = f"Drawn by Gradient Atlas, commit {code_commit()}, from data sha256:{digest}."
     with house_style():
         for name, paths in groupby(sorted(targets, key=stem), key=stem):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from gradatlas.core.updates import Parameters
+from gradatlas.core.training import Parameters
 from gradatlas.data.idx import Split
 from gradatlas.models.network import Model
 from gradatlas.models.perceptron import (

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from gradatlas.core.errors import InputError
-from gradatlas.core.updates import Parameters
+from gradatlas.core.training import Parameters
 from gradatlas.data.idx import Split
 from gradatlas.models.perceptron import Architecture, Perceptron, architecture_of
 from gradatlas.models.problem import Problem

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from gradatlas.core.errors import InputError
 from gradatlas.core.random import Stream, random_bits
-from gradatlas.core.updates import Parameters
+from gradatlas.core.training import Parameters
 from gradatlas.data.idx import Split
 from gradatlas.models.problem import Tree, as_array
 

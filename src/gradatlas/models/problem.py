@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradatlas.core.errors import InputError
-from gradatlas.core.updates import Parameters
+from gradatlas.core.training import Parameters
 
 if TYPE_CHECKING:
     from torch import Tensor

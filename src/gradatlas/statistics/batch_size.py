@@ -66,6 +66,7 @@ def describe_batch_size(
     resamples: int,
     confidence: float,
     seed: int,
+    trials: int | None = None,
 ) -> None:
     """Describe the trials of one protocol, epoch and batch size: a row of statistics and maps.
 
@@ -82,26 +83,29 @@ def describe_batch_size(
         resamples: Bootstrap resamples of each interval.
         confidence: Confidence level of the intervals.
         seed: The experiment's seed.
+        trials: How many trials, from the first; all there are without it.
 
     Raises:
         InputError: The two sets of shards are of different experiments or checkpoints, do not have
             the same trials of the same tensor, or a shard is damaged.
         OSError: A file cannot be read or written.
     """
-    selection, reference = open_shards(shards), open_shards(largest_batch_shards)
+    selection, reference = (open_shards(paths, trials) for paths in (shards, largest_batch_shards))
     _check_pair(selection, reference)
     summary = summarise_tensors(selection, reference, max_order)
     weights = weight_maps(summary.moments)
-    trials = {"norm": summary.norm, **selection.scalars, "cosine_to_largest_batch": summary.cosine}
+    scalars = {"norm": summary.norm, **selection.scalars, "cosine_to_largest_batch": summary.cosine}
     if _noise_scale_obstacle(selection.settings) is None:
-        trials["product_with_others"] = _products_with_others(selection, summary)
+        scalars["product_with_others"] = _products_with_others(selection, summary)
     # Resamples depend on what is described, never on the order of jobs. CRC-32 makes a number of
     # the protocol's name that is the same in every process, which Python's hash of a text is not.
     protocol = zlib.crc32(selection.protocol.encode())
     own_seed = (seed, protocol, selection.epoch, selection.batch_size)
     resampling = Bootstrap(resamples, confidence, own_seed)
-    write_description(row, _describe(selection, summary, weights, trials, resampling))
-    write_maps(maps, selection, weights, trials, norms.hill_estimates(summary.norm[summary.finite]))
+    write_description(row, _describe(selection, summary, weights, scalars, resampling))
+    write_maps(
+        maps, selection, weights, scalars, norms.hill_estimates(summary.norm[summary.finite])
+    )
 
 
 def _check_pair(selection: Selection, reference: Selection) -> None:

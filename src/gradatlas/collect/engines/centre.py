@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gradatlas.core.settings import batches
+from gradatlas.core.training import batches
 
 EXAMPLES = 500  # samples that the centre is taken from, all over the data set: it may be sorted
 ROWS = 500  # samples of the data set that are projected at a time

@@ -18,7 +18,7 @@ from torch import Tensor
 from gradatlas.collect.engines.centre import centre_of, projections_of
 from gradatlas.collect.engines.factors import Factors, squared_norms, total
 from gradatlas.collect.trial import Engine, ParameterGradients, TrialGradients, together
-from gradatlas.core.settings import batches
+from gradatlas.core.training import batches
 from gradatlas.core.updates import SGD, Frozen
 from gradatlas.models.perceptron import Perceptron
 from gradatlas.models.problem import Tree, as_array

@@ -20,7 +20,7 @@ from gradatlas.collect.engines.centre import centre_of, projections_of
 from gradatlas.collect.engines.factors import Factors, squared_norms, total
 from gradatlas.collect.trial import Engine, ParameterGradients, TrialGradients, together
 from gradatlas.core.runtime import compiled
-from gradatlas.core.settings import batches
+from gradatlas.core.training import batches
 from gradatlas.core.updates import SGD, Frozen
 from gradatlas.models.perceptron import Perceptron
 from gradatlas.models.problem import Tree, as_array
