@@ -1,4 +1,4 @@
-"""The command line: gradatlas info, verify and export."""
+"""The command line: gradatlas info, verify, export and tidy."""
 
 import argparse
 import io
@@ -7,9 +7,10 @@ import math
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import chdir
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from tqdm import tqdm
@@ -17,6 +18,9 @@ from tqdm import tqdm
 from gradatlas import archive
 from gradatlas.archive import Archive, Selection
 from gradatlas.core.errors import InputError
+
+if TYPE_CHECKING:
+    from gradatlas.tidy import Unused
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -69,6 +73,20 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("--batch-size", type=int, help="copy this batch size only")
     export.add_argument("--compress", action="store_true", help="shuffle and gzip the tensors")
     export.set_defaults(run=_export)
+
+    tidy = commands.add_parser(
+        "tidy", help="list what lies in results/ that the configuration does not use"
+    )
+    tidy.add_argument("--directory", type=Path, default=Path(), help="working folder of the runs")
+    tidy.add_argument(
+        "--configfile", type=Path, nargs="+", default=[], help="as snakemake was called with"
+    )
+    tidy.add_argument(
+        "--epoch", type=int, help="instead, what was collected from the checkpoint of this epoch"
+    )
+    tidy.add_argument("--delete", action="store_true", help="delete it, after a question")
+    tidy.add_argument("--yes", action="store_true", help="delete without the question")
+    tidy.set_defaults(run=_tidy)
     return parser
 
 
@@ -98,6 +116,40 @@ def _export(options: argparse.Namespace) -> int:
         progress=sys.stderr.isatty(),
     )
     return 0
+
+
+def _tidy(options: argparse.Namespace) -> int:
+    from gradatlas import tidy  # here alone: it loads what plans a run
+
+    files = [path.resolve() for path in options.configfile]
+    with chdir(options.directory):
+        experiment = tidy.configured(files)
+        if options.epoch is None:
+            found = tidy.find_unused(experiment)
+        else:
+            found = tidy.of_epoch(experiment, options.epoch)
+        _list_unused(found)
+        if found and options.delete and (options.yes or _agrees(found)):
+            for item in found:
+                tidy.remove(item)
+    return 0
+
+
+def _list_unused(found: Sequence["Unused"]) -> None:
+    for item in found:
+        size = tqdm.format_sizeof(item.size, "B")
+        print(f"{item.folder}: {len(item.files)} files, {size}: {item.why}")
+    if found:
+        print("What another configuration uses in the same folder is listed here as well.")
+    else:
+        print("nothing lies in results/ that the configuration does not use")
+
+
+def _agrees(found: Sequence["Unused"]) -> bool:
+    """Ask on the terminal; no answer means no."""
+    files, size = sum(len(item.files) for item in found), sum(item.size for item in found)
+    print(f"Delete {files} files, {tqdm.format_sizeof(size, 'B')}? [y/N] ", end="", flush=True)
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
 def _facts(opened: Archive) -> dict[str, Any]:
