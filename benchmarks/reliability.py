@@ -1,18 +1,23 @@
-"""Put the workflow to bad configurations and to kills, and report what came of it.
+"""Put the workflow to bad configurations, faults and kills, and report what came of it.
 
-Four campaigns:
+Six campaigns:
 
 - ``configurations``: configurations mutated at random go through the check that every run makes;
 - ``planning``: some of them go through a real ``snakemake --dry-run``;
 - ``disk``: it runs on a file system that is too small, again and again, each time a little larger
   (needs the right to mount one);
 - ``kills``: the smallest experiment runs again and again while jobs, Snakemake, or both are killed
-  at random moments. After every kill all files under a final name are compared, byte by byte, with
-  those of an undisturbed run; at the end the workflow has to complete.
+  at random moments. All the while no checkpoint, shard or digest that was complete may be gone or
+  different; after every kill all files under a final name are compared, byte by byte, with those
+  of an undisturbed run; at the end the workflow has to complete;
+- ``states``: random sequences of edits, faults and runs on the planning alone, the machine of
+  ``tests/test_planning_states.py``;
+- ``sequences``: the same through Snakemake; at the end of each the results are compared with those
+  of a fresh run.
 
 Usage: PYTHONPATH=. python benchmarks/reliability.py [configurations] [planning] [disk] [kills]
-           [--configurations 1000] [--plans 50] [--kills 100] [--minutes 60] [--seed 0]
-           [--json FILE]
+           [states] [sequences] [--configurations 1000] [--plans 50] [--kills 100] [--states 1000]
+           [--sequences 20] [--minutes 60] [--seed 0] [--json FILE]
 """
 
 import argparse
@@ -42,13 +47,18 @@ from gradatlas.core.configuration import read_experiment
 from gradatlas.core.errors import InputError
 from gradatlas.planning import plan_shards
 from tests.mutations import mutated
-from tests.workflow.smallest import ROOT, descendants, run, set_up, start
+from tests.test_planning_states import STEPS, Maker, run_examples
+from tests.workflow.sequences import Sequence
+from tests.workflow.smallest import ROOT, descendants, finish, run, set_up, start
+from tests.workflow.watch import Watch
 
 SCHEMA = ROOT / "workflow" / "schemas" / "config.schema.yaml"
 DEFAULT: dict[str, Any] = {**yaml.safe_load((ROOT / "config.yaml").read_text()), "seeds": [0, 1]}
 # Enough trials for a shard to take a moment to write.
-GRADIENTS = {"trials": 4000, "trials_per_job": 2000, "batch_sizes": [1, 16]}
-CAMPAIGNS = ("configurations", "planning", "disk", "kills")
+GRADIENTS = {"trials": 4000, "trials_per_job": 4000, "batch_sizes": [1, 16]}
+TRAINING = {"momentum": 0.9, "checkpoints": [1, 2]}
+SECONDS_BETWEEN_LOOKS = 0.02
+CAMPAIGNS = ("configurations", "planning", "disk", "kills", "states", "sequences")
 VICTIMS = ("job", "snakemake", "both")
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 
@@ -129,53 +139,108 @@ def _files(folder: Path) -> Iterator[Path]:
         yield from (Path(parent, name) for name in names)
 
 
-def kill_at_random(directory: Path, count: int, minutes: float, seed: int) -> dict[str, Any]:
-    """Run the smallest experiment under kills, and compare with an undisturbed run."""
-    chance = random.Random(seed)  # noqa: S311 - not for secrets
-    undisturbed, disturbed = directory / "undisturbed", directory / "disturbed"
-    for folder in (undisturbed, disturbed):
-        set_up(folder, GRADIENTS)
-    begun = time.monotonic()
-    status, output = run(undisturbed)
-    if status != 0:
-        raise SystemExit(output)
-    duration, expected = time.monotonic() - begun, results(undisturbed)
-    counts: Counter[str] = Counter()
-    findings: list[str] = []
-    with tqdm(total=count, desc="kills", unit="kill") as progress:
-        while progress.n < count and time.monotonic() - begun < 60 * minutes:
-            what = _run_and_kill(disturbed, chance, duration / 3)
-            counts[what] += 1
-            progress.update(what.startswith("killed"))
-            findings += [f"{what}: {item}" for item in _differences(disturbed, expected)]
-            if what == "completed" and results(disturbed).keys() == expected.keys():
-                _start_over(disturbed)
-    status, output = _complete(disturbed)
-    findings += [f"at the end: {item}" for item in _differences(disturbed, expected)]
-    return {
-        "kills": dict(counts),
-        "completed at the end": status == 0 and results(disturbed) == expected,
-        "left to do after that": "Nothing to be done" not in run(disturbed, "--dry-run")[1],
-        "files compared": len(expected),
-        "corrupt or lost": findings,
-        "last output": "" if status == 0 else output[-2000:],
-    }
+def _set_up(directory: Path) -> None:
+    """The smallest experiment with what it takes for every kind of file and a moment to write."""
+    set_up(directory, GRADIENTS)
+    path = directory / "config.yaml"
+    config = yaml.safe_load(path.read_text())
+    config["training"] |= TRAINING
+    path.write_text(yaml.safe_dump(config))
 
 
-def _run_and_kill(directory: Path, chance: random.Random, longest: float) -> str:
-    """Start the workflow, kill at a random moment; what was killed, or "completed"."""
-    _unlock(directory)
+class Kills:
+    """The smallest experiment under kills, compared with an undisturbed run."""
+
+    def __init__(self, directory: Path, seed: int) -> None:
+        self._chance = random.Random(seed)  # noqa: S311 - not for secrets
+        self._undisturbed, self._disturbed = directory / "undisturbed", directory / "disturbed"
+        self._counts: Counter[str] = Counter()
+        self._findings: list[str] = []
+        self._watches: list[Watch] = []
+        self._expected: dict[str, str] = {}
+        self._longest = 0.0  # seconds until a kill
+
+    def run(self, count: int, minutes: float) -> dict[str, Any]:
+        """Kill so many times, or for so long, then let the workflow complete."""
+        self._prepare()
+        begun = time.monotonic()
+        with tqdm(total=count, desc="kills", unit="kill") as progress:
+            while progress.n < count and time.monotonic() - begun < 60 * minutes:
+                what = self._once(self._chance.uniform(1, self._longest))
+                progress.update(what.startswith("killed"))
+                if what == "completed":
+                    self._start_over()
+        return self._finish()
+
+    def _prepare(self) -> None:
+        for folder in (self._undisturbed, self._disturbed):
+            _set_up(folder)
+        begun = time.monotonic()
+        finish(self._undisturbed)
+        self._longest = (time.monotonic() - begun) / 8
+        self._expected = results(self._undisturbed)
+        self._watches.append(Watch(self._disturbed / "results"))
+
+    def _once(self, limit: float | None) -> str:
+        """Run until a kill, and say of every file that is not as it has to be."""
+        _unlock(self._disturbed)
+        what = run_and_kill(self._disturbed, self._chance, limit, self._watches[-1])
+        self._counts[what] += 1
+        found = _differences(self._disturbed, self._expected)
+        self._findings += [f"{what}: {item}" for item in found]
+        return what
+
+    def _start_over(self) -> None:
+        """Remove everything, or each file with a probability, and what is left must stay."""
+        share = self._chance.choice([1.0, 0.5, 0.2])
+        for path in _files(self._disturbed / "results"):
+            if self._chance.random() < share:
+                path.unlink()
+        self._watches.append(Watch(self._disturbed / "results"))
+        self._watches[-1].look()
+
+    def _finish(self) -> dict[str, Any]:
+        what = self._once(None)
+        return {
+            "kills": dict(self._counts),
+            "completed at the end": what == "completed"
+            and results(self._disturbed) == self._expected,
+            "left to do after that": "Nothing to be done" not in run(self._disturbed, "-n")[1],
+            "files compared": len(self._expected),
+            "looks": sum(watch.looks for watch in self._watches),
+            "corrupt or lost": self._findings,
+            "removed": [item for watch in self._watches for item in watch.removed],
+        }
+
+
+def run_and_kill(
+    directory: Path, chance: random.Random, limit: float | None, watch: Watch, *arguments: str
+) -> str:
+    """Start the workflow, kill at a moment, and look all the time at what was complete.
+
+    Args:
+        directory: Working folder.
+        chance: Draws whom to kill, and by which signal.
+        limit: Seconds until the kill; None for none.
+        watch: Looks at the results folder.
+        arguments: Further arguments for Snakemake.
+
+    Returns:
+        What was killed, "completed", or how it failed.
+    """
     victim, signal_ = chance.choice(VICTIMS), chance.choice(SIGNALS)
-    log = directory / "output.log"
+    begun, killed, log = time.monotonic(), False, directory / "output.log"
     # A file, as a job that outlives Snakemake would hold a pipe open.
-    with log.open("w") as output, start(directory, output=output) as process:
-        try:
-            status = process.wait(timeout=chance.uniform(1, longest))
-        except subprocess.TimeoutExpired:
-            killed = _kill(process, victim, signal_)
-            process.wait()
-            return f"killed {victim} by {signal_.name}" if killed else "nothing to kill yet"
-    return "completed" if status == 0 else f"failed: {log.read_text()[-300:]}"
+    with log.open("w") as output, start(directory, *arguments, output=output) as process:
+        while process.poll() is None:
+            watch.look()
+            if limit is not None and not killed and time.monotonic() - begun > limit:
+                killed = _kill(process, victim, signal_)  # where there is no job, tried again
+            time.sleep(SECONDS_BETWEEN_LOOKS)
+    watch.look()
+    if killed:
+        return f"killed {victim} by {signal_.name}"
+    return "completed" if process.returncode == 0 else f"failed: {log.read_text()[-300:]}"
 
 
 def _kill(process: subprocess.Popen[str], victim: str, signal_: signal.Signals) -> bool:
@@ -189,16 +254,58 @@ def _kill(process: subprocess.Popen[str], victim: str, signal_: signal.Signals) 
     return victim != "job" or bool(jobs)
 
 
-def _complete(directory: Path) -> tuple[int, str]:
-    _unlock(directory)
-    return run(directory)
-
-
 def _unlock(directory: Path) -> None:
     """What the user types after Snakemake was killed."""
     locks = directory / ".snakemake" / "locks"
     if locks.exists() and any(locks.iterdir()):
         run(directory, "--unlock")
+
+
+def try_states(count: int, seed: int) -> dict[str, Any]:
+    """Put the planning to random sequences of steps; what failed, if one did."""
+    maker, begun = Maker(), time.monotonic()
+    try:
+        run_examples(maker, count, seed=seed, database=None, suppress_health_check=[*HealthCheck])
+        failure = ""
+    except Exception as error:  # noqa: BLE001 - reporting it is the purpose
+        failure = f"{type(error).__name__}: {error}; {' '.join(error.__notes__)}"
+    finally:
+        maker.close()
+    return {
+        "examples": count,
+        "steps of each": f"up to {STEPS}",
+        "failed": failure,
+        "seconds": round(time.monotonic() - begun),
+    }
+
+
+def try_sequences(count: int, minutes: float, steps: int, seed: int) -> dict[str, Any]:
+    """Put the workflow to random sequences of steps, for so many of them or so long."""
+    begun = time.monotonic()
+    findings: list[dict[str, Any]] = []
+    kinds: Counter[str] = Counter()
+    with (
+        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as directory,
+        tqdm(total=count, desc="sequences", unit="sequence") as progress,
+    ):
+        for number in range(seed, seed + count):
+            if time.monotonic() - begun > 60 * minutes:
+                break
+            sequence = Sequence(Path(directory), number)
+            found = _play(sequence, steps)
+            kinds.update(step.partition(" ")[0] for step in sequence.steps)
+            tqdm.write(f"{sequence.steps}: {found or 'as a fresh run'}")
+            if found:
+                findings.append({"seed": number, "steps": sequence.steps, "found": found})
+            progress.update()
+        return {"sequences": progress.n, "steps": dict(kinds), "found": findings}
+
+
+def _play(sequence: Sequence, steps: int) -> list[str]:
+    try:
+        return sequence.play(steps)
+    except Exception as error:  # noqa: BLE001 - as above
+        return [f"{type(error).__name__}: {str(error)[-2000:]}"]
 
 
 def fill_disk(directory: Path, step: int) -> dict[str, Any]:
@@ -257,11 +364,6 @@ def _differences(directory: Path, expected: dict[str, str]) -> list[str]:
     ]
 
 
-def _start_over(directory: Path) -> None:
-    for path in _files(directory / "results"):
-        path.unlink()
-
-
 def arguments() -> argparse.Namespace:
     """What the command line says."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
@@ -269,8 +371,13 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--configurations", type=int, default=1000)
     parser.add_argument("--plans", type=int, default=50)
     parser.add_argument("--kills", type=int, default=100)
-    parser.add_argument("--minutes", type=float, default=60, help="longest time for the kills")
-    parser.add_argument("--step", type=int, default=96 * 1024, help="bytes the disk grows by")
+    parser.add_argument("--states", type=int, default=1000)
+    parser.add_argument("--sequences", type=int, default=20)
+    parser.add_argument("--steps", type=int, default=8, help="of a sequence")
+    parser.add_argument(
+        "--minutes", type=float, default=60, help="longest time for the kills, and the sequences"
+    )
+    parser.add_argument("--growth", type=int, default=96 * 1024, help="bytes the disk grows by")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path)
     return parser.parse_args()
@@ -279,6 +386,8 @@ def arguments() -> argparse.Namespace:
 def main() -> None:
     """Run the campaigns that were asked for."""
     chosen = arguments()
+    # A shell has what it starts in the background ignore this, and so would all that is started.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     report: dict[str, Any] = {
         "date": datetime.now(UTC).isoformat(timespec="minutes"),
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
@@ -292,12 +401,16 @@ def main() -> None:
         report["planning"] = plan_configurations(configurations[: chosen.plans])
     if "disk" in chosen.campaigns:
         with tempfile.TemporaryDirectory() as directory:
-            report["disk"] = fill_disk(Path(directory), chosen.step)
+            report["disk"] = fill_disk(Path(directory), chosen.growth)
     if "kills" in chosen.campaigns:
         with tempfile.TemporaryDirectory() as directory:
-            report["kills"] = kill_at_random(
-                Path(directory), chosen.kills, chosen.minutes, chosen.seed
-            )
+            report["kills"] = Kills(Path(directory), chosen.seed).run(chosen.kills, chosen.minutes)
+    if "states" in chosen.campaigns:
+        report["states"] = try_states(chosen.states, chosen.seed)
+    if "sequences" in chosen.campaigns:
+        report["sequences"] = try_sequences(
+            chosen.sequences, chosen.minutes, chosen.steps, chosen.seed
+        )
     text = json.dumps(report, indent=1)
     print(text)
     if chosen.json:
