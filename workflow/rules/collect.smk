@@ -7,13 +7,6 @@ SHARD = (
 TRIALS = "collect/{protocol}-{key}/epoch{epoch}/batch{batch_size}/trials{first}-{last}"
 
 
-def starting_checkpoint(wildcards):
-    """The checkpoint that a shard starts from, and its digest."""
-    seed = COLLECTIONS[wildcards.protocol, wildcards.key]
-    path = planning.checkpoint_path(experiment, seed, wildcards.epoch)
-    return [have(file) for file in checkpoint_files(path)[:2]]
-
-
 rule collect:
     input:
         checkpoint=starting_checkpoint,

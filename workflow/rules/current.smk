@@ -80,6 +80,22 @@ def made(name):
     return f"<results>/.made/{name}.json"
 
 
+def earlier_checkpoint(wildcards):
+    """The checkpoint before, with all that lies beside it."""
+    before = [epoch for epoch in EPOCHS if epoch < int(wildcards.epoch)]
+    if not before:
+        return []
+    path = planning.checkpoint_path(experiment, RUNS[wildcards.key], before[-1])
+    return [have(file) for file in checkpoint_files(path)]
+
+
+def starting_checkpoint(wildcards):
+    """The checkpoint that a shard starts from, and its digest."""
+    seed = COLLECTIONS[wildcards.protocol, wildcards.key]
+    path = planning.checkpoint_path(experiment, seed, wildcards.epoch)
+    return [have(file) for file in checkpoint_files(path)[:2]]
+
+
 def in_folder(pattern):
     """A file of a results folder as an input."""
     return lambda wildcards: have(pattern.replace("<results>", results(wildcards)))

@@ -21,15 +21,6 @@ localrules:
     training_table,
 
 
-def earlier_checkpoint(wildcards):
-    """The checkpoint before, with all that lies beside it."""
-    before = [epoch for epoch in EPOCHS if epoch < int(wildcards.epoch)]
-    if not before:
-        return []
-    path = planning.checkpoint_path(experiment, RUNS[wildcards.key], before[-1])
-    return [have(file) for file in checkpoint_files(path)]
-
-
 CHECKPOINT = f"{planning.CHECKPOINTS}/{{key}}/epoch{{epoch}}.safetensors"
 
 
