@@ -143,23 +143,23 @@ LAYERS = [
 
 
 @contextmanager
-def full_disk(folder: Path) -> Iterator[tuple[str, int]]:
-    """Nothing is free below the results; yields what is said, of files from which size on."""
+def full_disk(folder: Path) -> Iterator[str]:
+    """Nothing is free below the results; yields what is said."""
     ballast = folder / "results" / "ballast"
     with suppress(OSError), ballast.open("wb", buffering=0) as file:
         while True:
             file.write(bytes(4096))
-    yield "No space left on device", 1
+    yield "No space left on device"
     ballast.unlink()
 
 
 @contextmanager
-def file_size_limit(_: Path) -> Iterator[tuple[str, int]]:
+def file_size_limit(_: Path) -> Iterator[str]:
     """Files may hold 12 kB, enough for Snakemake's log; yields the same as ``full_disk``."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (12_000, before[1]))
     try:
-        yield "File too large", 12_001
+        yield "File too large"
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
@@ -189,19 +189,18 @@ def remove(folder: Path, patterns: Iterable[str]) -> list[str]:
 @pytest.mark.slow
 @pytest.mark.parametrize("fault", [full_disk, file_size_limit])
 def test_every_stage_says_what_it_could_not_write_and_then_completes(
-    fault: Callable[[Path], AbstractContextManager[tuple[str, int]]], exported: Path, tmp_path: Path
+    fault: Callable[[Path], AbstractContextManager[str]], exported: Path, tmp_path: Path
 ) -> None:
     expected = results(exported)
     kept = shutil.copytree(exported / "results", tmp_path / "kept")
     for layer in LAYERS:
         targets = remove(exported, layer)
-        with fault(exported) as (reason, size):
+        with fault(exported) as reason:
             status, output = run(exported, "--keep-going", *targets)
         assert status != 0
         assert re.search(rf"^error: \S+ could not be written \({reason}\)", output, re.MULTILINE)
         assert "Traceback" not in output
-        written = [exported / target for target in targets if (exported / target).exists()]
-        assert all(path.stat().st_size < size for path in written)
+        # What one job had finished before another file of it found no room is whole, and stays.
         assert results(exported).items() <= expected.items()
         shutil.copytree(kept, exported / "results", dirs_exist_ok=True)
 
