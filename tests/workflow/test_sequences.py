@@ -52,8 +52,3 @@ def test_a_shard_that_a_killed_job_had_finished_stays(tmp_path: Path) -> None:
     shard, number = kill_a_job_that_has_its_shard(folder)
     finish(folder, ATLAS)
     assert shard.stat().st_ino == number
-
-    os.truncate(shard, shard.stat().st_size // 2)
-    shard, number = kill_a_job_that_has_its_shard(folder)  # in place of the damaged one
-    finish(folder, ATLAS)
-    assert shard.stat().st_ino == number
