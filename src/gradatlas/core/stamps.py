@@ -6,7 +6,7 @@ of that is as it was, whatever the files' times and wherever the folder lies.
 """
 
 import json
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -81,7 +81,8 @@ def current_files(expected: Mapping[str, str], there: Collection[str]) -> set[st
     stamps = {
         path: stamp
         for path, facts in expected.items()
-        if (stamp := read_stamp(Path(path))) and stamp.facts == facts and _holds(stamp, content)
+        if (stamp := read_stamp(Path(path))) and stamp.facts == facts
+        if not any(_altered(stamp, content))
     }
     while True:
         found = {file for path, stamp in stamps.items() for file in (path, *stamp.written)}
@@ -100,22 +101,19 @@ def altered_files(stamps: Iterable[str]) -> set[str]:
         stamps: Paths of stamps; one that is not there says nothing.
     """
     content = cache(content_of)
-    found = (read_stamp(Path(path)) for path in stamps)
-    return {
-        file
-        for stamp in found
-        if stamp
-        for file, expected in {**stamp.read, **stamp.written}.items()
-        if not Path(file).exists() or content(file) != expected
-    }
+    found = filter(None, (read_stamp(Path(path)) for path in stamps))
+    return {file for stamp in found for file in _altered(stamp, content)}
 
 
-def _holds(stamp: Stamp, content: Callable[[str], str]) -> bool:
-    try:
-        files = {**stamp.read, **stamp.written}
-        return all(content(file) == expected for file, expected in files.items())
-    except OSError:
-        return False
+def _altered(stamp: Stamp, content: Callable[[str], str]) -> Iterator[str]:
+    """Files that are gone or other than when the job read or wrote them."""
+    for file, expected in {**stamp.read, **stamp.written}.items():
+        try:
+            is_same = content(file) == expected
+        except OSError:
+            is_same = False
+        if not is_same:
+            yield file
 
 
 def _is_result(file: str, stamp: Path) -> bool:
