@@ -18,6 +18,7 @@ from gradatlas.core.errors import InputError
 from gradatlas.data.idx import (
     Split,
     count_training_samples,
+    data_digest,
     download,
     folder,
     idx_paths,
@@ -254,6 +255,25 @@ def test_a_download_becomes_idx_files_with_their_digests(tmp_path: Path) -> None
     assert load_test(directory).labels.tolist() == [0, 1, 2]
     (directory / "train-images-idx4-ubyte.gz").write_bytes(b"damaged")
     assert "has the SHA-256" in refusal(directory)
+
+
+@pytest.mark.usefixtures("torchvision")
+def test_a_data_set_is_the_same_before_its_download_and_after_in_any_letters(
+    tmp_path: Path,
+) -> None:
+    directory = tmp_path / "colours"
+    before = data_digest(directory, "Colours")
+    download("colours", directory)
+    assert data_digest(directory, "colours") == before
+
+    sums, source = directory / "SHA256SUMS", directory / "TORCHVISION"
+    sums.write_text("")  # the files are no longer those that came
+    own = data_digest(directory, "colours")
+    assert own != before
+    source.write_text("no digests")
+    assert data_digest(directory, "colours") == own
+    sums.unlink()
+    assert data_digest(directory, "colours") == own
 
 
 @pytest.mark.usefixtures("torchvision")

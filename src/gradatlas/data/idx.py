@@ -74,9 +74,9 @@ def data_digest(directory: Path, name: str) -> str:
     """
     if is_absent(directory):
         return _published_digest(name)
-    if (directory / DOWNLOADED).exists():
-        published, files = (directory / DOWNLOADED).read_text().split()
-        if files == file_digest(directory / DIGESTS):
+    if (directory / DOWNLOADED).exists() and (directory / DIGESTS).exists():
+        published, _, files = (directory / DOWNLOADED).read_text(errors="replace").partition(" ")
+        if files.strip() == file_digest(directory / DIGESTS):
             return published
     paths = idx_paths(directory).items()
     return mapping_digest({part: file_digest(path) for part, path in paths})
@@ -303,10 +303,15 @@ def download(name: str, directory: Path) -> None:
 def _torchvision_class(name: str) -> Any:  # noqa: ANN401 - no typed constructor is shared
     from torchvision import datasets  # two seconds that only a download needs to wait
 
-    dataset = getattr(datasets, name, None)
-    if not (isinstance(dataset, type) and issubclass(dataset, datasets.VisionDataset)):
+    # In any letters: the configuration spells names that it does not know in lower case.
+    known = {
+        spelled.lower(): item
+        for spelled, item in vars(datasets).items()
+        if isinstance(item, type) and issubclass(item, datasets.VisionDataset)
+    }
+    if name.lower() not in known:
         raise InputError(f"data.name is {name!r}, expected a data set that torchvision has")
-    return dataset
+    return known[name.lower()]
 
 
 def _fetch(
