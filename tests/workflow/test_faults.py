@@ -66,6 +66,7 @@ def test_snakemake_and_job_killed(folder: Path, collected: Path) -> None:
     assert_completes(folder, collected, ATLAS)
 
 
+@pytest.mark.slow
 def test_a_second_snakemake_beside_a_first_and_beside_its_orphan(
     folder: Path, collected: Path
 ) -> None:

@@ -93,39 +93,53 @@ def test_further_training_seed_leaves_the_first_alone(finished: Path, repository
     assert jobs["collect"] == jobs["statistics"] == 6
 
 
+# What needs nothing of each other in one plan; files marked by True are cut short, not missing.
 @pytest.mark.parametrize(
-    ("name", "is_cut", "rule"),
+    ("damage", "planned"),
     [
-        ("gradients/sgd-*/epoch1/batch5/trials0-5.h5", False, "collect"),
-        ("gradients/sgd-*/epoch1/batch5/trials0-5.h5", True, "collect"),
-        ("gradients/sgd-*/epoch1/batch5/trials0-5.h5.sha256", False, "collect"),
-        ("checkpoints/*/epoch1.safetensors", False, "train"),
-        ("checkpoints/*/epoch1.csv", True, "train"),
-        ("statistics/sgd/epoch1/batch16.json", False, "statistics"),
-        ("statistics/frozen/epoch1/batch5.h5", True, "statistics"),
-        ("law_curves.csv", False, "claims"),
-        ("figures/tails.png", True, "detail_figures"),
-        (".made/atlas.json", False, "atlas"),
+        (
+            {
+                "gradients/sgd-*/epoch1/batch5/trials0-5.h5": False,
+                "gradients/frozen-*/epoch1/batch5/trials0-5.h5": True,
+                "gradients/sgd-*/epoch1/batch16/trials0-5.h5.sha256": False,
+            },
+            {"collect": 3, "train": 0},
+        ),
+        ({"checkpoints/*/epoch1.safetensors": False}, {"train": 1, "collect": 0}),
+        ({"checkpoints/*/epoch1.csv": True}, {"train": 1, "collect": 0}),
+        (
+            {
+                "statistics/sgd/epoch1/batch16.json": False,
+                "statistics/frozen/epoch1/batch5.h5": True,
+                ".made/atlas.json": False,
+            },
+            {"statistics": 2, "atlas": 1, "collect": 0, "train": 0},
+        ),
+        (
+            {"law_curves.csv": False, "figures/tails.png": True},
+            {"claims": 1, "detail_figures": 1, "statistics": 0, "collect": 0, "train": 0},
+        ),
     ],
 )
 def test_what_is_missing_or_cut_short_is_made_again(
-    finished: Path, repository: Path, name: str, is_cut: bool, rule: str
+    finished: Path, repository: Path, damage: dict[str, bool], planned: dict[str, int]
 ) -> None:
-    [path] = (finished / "results").glob(name)
-    away = path.rename(path.with_name("away"))
-    if is_cut:
-        path.write_bytes(away.read_bytes()[:40])
+    moved = []
+    for name, is_cut in damage.items():
+        [path] = (finished / "results").glob(name)
+        moved.append((path, path.rename(path.with_name(f"{path.name}.away"))))
+        if is_cut:
+            path.write_bytes(moved[-1][1].read_bytes()[:40])
     jobs = plan(finished, repository)
-    away.rename(path)
-    assert jobs[rule] == 1
-    assert jobs["train"] == (rule == "train")
-    assert jobs["collect"] == (rule == "collect")
+    for path, away in moved:
+        away.rename(path)
+    assert {rule: jobs[rule] for rule in planned} == planned
 
 
-def test_another_learning_rate_collects_its_protocol_alone(
+def test_another_learning_rate_collects_its_protocol_alone_and_null_removes_another(
     finished: Path, repository: Path
 ) -> None:
-    change = {"gradients": {"protocols": {"sgd": {"learning_rate": 0.5}}}}
+    change = {"gradients": {"protocols": {"sgd": {"learning_rate": 0.5}, "frozen": None}}}
     jobs = plan(finished, repository, change)
     assert jobs["collect"] == jobs["statistics"] == 2
     assert jobs["train"] == 0
