@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from gradatlas.core.configuration import check_file
+from gradatlas.planning import in_one_sentence
 from snakemake.utils import min_version
 
 min_version("9.27")
@@ -11,7 +12,8 @@ min_version("9.27")
 # A folder of its own (--directory) need not bring a configuration.
 own_config = Path("config.yaml")
 if own_config.exists():
-    check_file(own_config)
+    with in_one_sentence("configuration"):
+        check_file(own_config)
 
 
 configfile: own_config if own_config.exists() else workflow.source_path("config.yaml")

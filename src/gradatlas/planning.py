@@ -6,8 +6,10 @@ there and whole, and which the experiment does not use, is said here.
 
 import os
 import re
+import sys
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ from gradatlas.core.settings import TrialRange, TrialSettings, check_samples, to
 from gradatlas.core.updates import SGD, update_settings
 from gradatlas.data.idx import (
     IDX_FILES,
+    check_labels,
     count_training_samples,
     data_digest,
     folder,
@@ -40,6 +43,19 @@ STAGES = (
     *("figures", "detail_figures", "pages"),
 )
 _SHARD_NAME = re.compile(r"trials(\d+)-(\d+)\.h5")
+
+
+@contextmanager
+def in_one_sentence(subject: str) -> Iterator[None]:
+    """End the process with what the user can mend, instead of Snakemake's frame around an error.
+
+    Args:
+        subject: What the sentence is about, such as ``configuration``.
+    """
+    try:
+        yield
+    except (InputError, OSError) as error:
+        sys.exit(f"{subject}: {error}")
 
 
 def check_writable(folders: Iterable[Path]) -> None:
@@ -89,15 +105,36 @@ def read(config: Mapping[str, Any], root: Path) -> Experiment:
     Raises:
         InputError: One sentence with the key, the value and what is allowed.
     """
+    _check_braces("the folder of the Snakefile", root)
     experiment = read_experiment(config, root / "workflow" / "schemas" / "config.schema.yaml")
     check_parameter(experiment.model, experiment.parameter)
     return experiment
 
 
 def data_folder(experiment: Experiment, root: Path) -> Path:
-    """Folder of the data set's files: where it can, a path that is the same in a moved folder."""
-    path = folder(root / experiment.data_root, experiment.dataset)
-    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+    """Folder of the data set's files: where it can, a path that is the same in a moved folder.
+
+    Raises:
+        InputError: ``data.root`` names a home that there is not, or a path with braces.
+    """
+    try:
+        above = Path(experiment.data_root).expanduser()
+    except RuntimeError as error:
+        raise InputError(
+            f"data.root is {experiment.data_root!r}, expected a folder: {error}"
+        ) from error
+    path = folder(root / above, experiment.dataset)
+    path = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+    _check_braces("data.root", path)
+    return path
+
+
+def _check_braces(name: str, path: Path) -> None:
+    if set("{}") & set(str(path)):
+        raise InputError(
+            f"{name} is {path}, expected a path without braces, which Snakemake takes for "
+            "wildcards; rename the folder"
+        )
 
 
 def complete(experiment: Experiment, root: Path) -> Experiment:
@@ -279,6 +316,7 @@ def data_files(experiment: Experiment, directory: Path) -> tuple[list[str], bool
         return [str(directory / pattern.format(3)) for pattern in IDX_FILES.values()], True
     paths = [str(path) for path in idx_paths(directory).values()]
     available = count_training_samples(directory)
+    check_labels(directory)
     for protocol in experiment.protocols.values():
         check_samples(protocol.settings, available)
     return paths, False

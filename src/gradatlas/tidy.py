@@ -6,15 +6,13 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from gradatlas import planning
 from gradatlas.archive.read import read_archive
-from gradatlas.core.configuration import Experiment, check_file
+from gradatlas.core.configuration import Experiment, check_file, remove_nulls
 from gradatlas.core.errors import InputError
+from gradatlas.core.provenance import read_facts
 from gradatlas.core.settings import to_mapping
 from gradatlas.core.stamps import read_stamp
-from gradatlas.train.checkpoint import read_facts
 
 Facts = Mapping[str, Any]
 
@@ -53,8 +51,8 @@ def configured(files: Sequence[Path]) -> Experiment:
     own = Path("config.yaml")
     config: dict[str, Any] = {}
     for path in (own if own.exists() else root / own, *files):
-        check_file(path)
-        config = _overlaid(config, yaml.safe_load(path.read_text(encoding="utf-8")))
+        config = _overlaid(config, check_file(path))
+    remove_nulls(config)
     return planning.complete(planning.read(config, root), root)
 
 

@@ -10,8 +10,14 @@ from typing import Any
 import pytest
 import yaml
 from hypothesis import given, settings
+from snakemake.utils import update_config
 
-from gradatlas.core.configuration import Experiment, check_file, read_experiment
+from gradatlas.core.configuration import (
+    Experiment,
+    check_file,
+    read_experiment,
+    remove_nulls,
+)
 from gradatlas.core.errors import InputError
 from gradatlas.core.settings import check_samples, from_mapping, to_mapping
 from gradatlas.core.updates import Frozen
@@ -301,7 +307,8 @@ def test_a_trial_needs_no_more_samples_than_there_are() -> None:
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
-        (b"", "holds None, expected keys with values"),
+        (b"", "holds nothing, or comments alone, expected keys with values"),
+        (b"# seed: 1\n", "holds nothing, or comments alone, expected keys with values"),
         (b"- 1\n", "holds [1], expected keys with values"),
         (
             b"seed: 1\nmodel: {hidden: [1\ndata: 2\n",
@@ -328,6 +335,70 @@ def test_a_file_that_is_no_configuration_is_named_with_its_line(
 
     assert str(error.value).startswith(str(path))
     assert expected in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "read"),
+    [
+        ("017", "the value 15; write it without the zero in front"),
+        ("-010", "the value -8; write it without"),
+        ("089", "the text '089'; write it without"),
+        ("10:30", "the value 630; write the number, or quotes"),
+        ("1:30.5", "the value 90.5; write the number"),
+        ("1e-2", "the text '1e-2'; write it as in 1.0e-2"),
+        ("1.5E3", "the text '1.5E3'; write it as in 1.0e-2"),
+        ("No", "the value False; write true or false, or quotes"),
+        ("on", "the value True; write true or false"),
+    ],
+)
+@pytest.mark.parametrize("place", ["a: {}\n", "a: [7, {}]\n", "{}: 7\n", "a: {{b: {}}}\n"])
+def test_what_yaml_reads_otherwise_than_people_is_refused(
+    tmp_path: Path, text: str, read: str, place: str
+) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text("seed: 1\n" + place.format(text))
+    with pytest.raises(InputError) as error:
+        check_file(path)
+    assert str(error.value).startswith(f"{path}, line 2: {text} would be read as {read}")
+
+
+@pytest.mark.parametrize(
+    "text", ["0", "10", "0.5", "-0.25", "1.0e-2", ".5", "0x1f", "'017'", "'no'", '"1e-2"', "true"]
+)
+def test_what_yaml_and_people_read_alike_is_taken(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(f"a: [{text}]\n")
+    assert check_file(path) == yaml.safe_load(path.read_text())
+
+
+def test_json_is_taken_as_snakemake_takes_it(tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    path.write_text('{\n\t"seed":\t1,\n\t"training": {"learning_rate": 1e-2}\n}\n')
+    assert check_file(path) == {"seed": 1, "training": {"learning_rate": 0.01}}
+    path.write_text('{"training": {"momentum": 0, "momentum": 1}}')
+    with pytest.raises(InputError, match="momentum is given twice"):
+        check_file(path)
+
+
+def test_null_removes_what_stands_below() -> None:
+    config: dict[str, Any] = deepcopy(DEFAULT)
+    update_config(config, {"gradients": {"protocols": {"frozen": None}}})
+    update_config(
+        config,
+        {"gradients": {"protocols": {"sgd": {"update": "none", "learning_rate": None}}}},
+    )
+    update_config(config, {"gradients": {"protocols": {"sgd_reordered": {"sample_sets": None}}}})
+    remove_nulls(config)
+    experiment = read_experiment(config, SCHEMA)
+    assert sorted(experiment.protocols) == ["sgd", "sgd_reordered"]
+    assert experiment.protocols["sgd"].settings.update == Frozen()
+    assert experiment.protocols["sgd_reordered"].settings.sample_sets is None
+
+
+def test_null_for_what_is_needed_says_that_it_is_missing() -> None:
+    config: dict[str, Any] = {**deepcopy(DEFAULT), "seed": None}
+    remove_nulls(config)
+    assert sentence(config).startswith("seed is missing; it is needed: ")
 
 
 def test_the_configurations_of_the_repository_are_files_to_read() -> None:

@@ -1,5 +1,6 @@
 """Bad input to the real workflow: a sentence, no traceback, nothing started, nothing lost."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from safetensors.numpy import load_file, save
 
 from gradatlas import planning
 from gradatlas.core.files import replace_file
-from tests.data.test_idx import TEST_LABELS, write
+from tests.data.test_idx import TEST_LABELS, TRAIN_LABELS, write
 from tests.workflow.smallest import ATLAS, CHECKPOINT, EXPERIMENT, SHARD, planned, run, set_up
 
 
@@ -50,8 +51,9 @@ def assert_refused_before_any_job(folder: Path, sentence: str, *arguments: str) 
     status, output = run(folder, *arguments)
 
     assert status != 0
-    assert sentence in output
+    assert re.search(rf"^(configuration|data): \S*{re.escape(sentence)}", output, re.MULTILINE)
     assert "Traceback" not in output
+    assert " in file " not in output  # what Snakemake puts around an error
     assert "Select jobs to execute" not in output
     assert contents(folder) == before
 
@@ -97,6 +99,34 @@ def test_a_data_set_with_a_file_missing_is_neither_fetched_nor_deleted(folder: P
     (folder / "letters" / TEST_LABELS).unlink()
 
     assert_refused_before_any_job(folder, f"letters/{TEST_LABELS} is missing; put the four IDX")
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ("seed: 017\n", "overlay.yaml, line 1: 017 would be read as the value 15"),
+        ("seed: null\n", "seed is missing; it is needed: "),
+        ("data: {name: NotADataset}\n", "data.name is 'notadataset', expected a data set that "),
+        (
+            "data: {root: ~no_such_user/data}\n",
+            "data.root is '~no_such_user/data', expected a folder",
+        ),
+        ("data: {root: '/tmp/{x}'}\n", "data.root is /tmp/{x}/letters, expected a path without"),
+    ],
+)
+def test_what_an_overlay_gets_wrong_is_one_sentence(
+    folder: Path, change: str, sentence: str
+) -> None:
+    overlay = folder / "overlay.yaml"
+    overlay.write_text(change)
+    assert_refused_before_any_job(folder, sentence, "--configfile", str(overlay))
+
+
+def test_a_single_class_is_refused_before_training(folder: Path) -> None:
+    write(folder / "letters" / TRAIN_LABELS, np.zeros(60, np.uint8))
+
+    sentence = f"letters/{TRAIN_LABELS} has the label 0 alone, expected at least two classes"
+    assert_refused_before_any_job(folder, sentence)
 
 
 def test_a_label_out_of_range_ends_training_in_a_sentence(folder: Path) -> None:

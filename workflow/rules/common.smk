@@ -4,11 +4,9 @@ from functools import cache
 
 from gradatlas import planning
 from gradatlas.core.code import code_digest
-from gradatlas.core.configuration import check_file
-from gradatlas.core.errors import InputError
+from gradatlas.core.configuration import check_file, remove_nulls
 from gradatlas.core.runtime import resolve_device
 from gradatlas.core.settings import to_mapping
-from snakemake.exceptions import WorkflowError
 
 ROOT = Path(workflow.basedir)
 
@@ -19,25 +17,22 @@ def code(script):
     return code_digest(ROOT / "scripts" / f"{script}.py", ROOT / "src")
 
 
-try:
+with planning.in_one_sentence("configuration"):
     planning.check_writable([Path.cwd(), Path.cwd() / "results"])
     for path in workflow.configfiles:
         check_file(Path(path))
+    remove_nulls(config)
     experiment = planning.read(config, ROOT)
     # GPUs that a job of training or collection asks for.
     GPUS = int(
         experiment.device == "cuda" or resolve_device(experiment.device) == "cuda"
     )
-except InputError as error:
-    raise WorkflowError(f"configuration: {error}") from None
 
-try:
+with planning.in_one_sentence("data"):
     DATA_FILES, TO_DOWNLOAD = planning.data_files(
         experiment, planning.data_folder(experiment, ROOT)
     )
     experiment = planning.complete(experiment, ROOT)
-except (InputError, OSError) as error:
-    raise WorkflowError(f"data: {error}") from None
 
 IN_STORAGE = workflow.storage_settings.default_storage_provider is not None
 # Data stay on this machine, and no file's time matters: the keys say what is in them.

@@ -12,7 +12,7 @@ if any(argument.startswith("--report") for argument in sys.argv):
     # Snakemake takes what is there into the report, of whatever run it is.
     altered = sorted(altered_files(planning.stamps(experiment)))
     if altered:
-        raise WorkflowError(
+        sys.exit(
             f"report: {altered[0]} is not what other results were made from or with; run "
             "snakemake to its end first, so that the report is of one experiment"
         )

@@ -1,7 +1,9 @@
 """The experiment as the configuration describes it, checked before any job starts."""
 
+import json
 import math
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, fields, replace
 from itertools import pairwise
 from pathlib import Path
@@ -11,6 +13,7 @@ import yaml
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import best_match
 from jsonschema.validators import extend
+from yaml.constructor import ConstructorError
 
 from gradatlas.core.errors import InputError
 from gradatlas.core.settings import PROTOCOL_FIELDS, TrialSettings
@@ -159,39 +162,112 @@ def _update(protocol: str, keys: Mapping[str, Any]) -> Update:
         raise InputError(f"{place}.{error}") from error
 
 
-def check_file(path: Path) -> None:
-    """Check that a configuration file is YAML with keys at the top, none of them twice.
+def check_file(path: Path) -> dict[str, Any]:
+    """What a configuration file holds: keys, none of them twice, with values as people read them.
 
     Raises:
         InputError: One sentence with the file, the line and what is wrong there.
         OSError: The file cannot be read.
     """
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 - a SafeLoader
+        content = _parsed(path.read_text(encoding="utf-8"))
     except yaml.MarkedYAMLError as error:
-        place = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise InputError(f"{path}{place} is not valid YAML: {error.problem}") from error
+        place = f"{path}, line {error.problem_mark.line + 1}" if error.problem_mark else f"{path}"
+        is_valid = isinstance(error, _MisreadError)
+        raise InputError(
+            f"{place}{': ' if is_valid else ' is not valid YAML: '}{error.problem}"
+        ) from error
     except (ValueError, RecursionError) as error:  # no text, a date such as 2020-99-99, nesting
         raise InputError(f"{path} is not valid YAML: {error}") from error
     if not isinstance(content, dict):
+        found = "nothing, or comments alone" if content is None else _short(content)
         raise InputError(
-            f"{path} holds {_short(content)}, expected keys with values; config.yaml of the "
-            "repository shows every one"
+            f"{path} holds {found}, expected keys with values; config.yaml of the repository "
+            "shows every one"
         )
+    return content
+
+
+class _MisreadError(ConstructorError):
+    """Valid YAML that is most likely not what was meant."""
+
+
+def _parsed(text: str) -> object:
+    """What Snakemake makes of a configuration file: JSON, or else YAML."""
+    try:
+        return json.loads(text, object_pairs_hook=_without_twins)
+    except ValueError:
+        return yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader
+
+
+def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON, whose keys are told apart as those of YAML are."""
+    names = [name for name, _ in pairs]
+    for name in names:
+        if names.count(name) > 1:
+            raise ConstructorError(None, None, f"{name} is given twice")
+    return dict(pairs)
+
+
+# Plain text, what YAML 1.1 makes of it, and what to write instead.
+_MISREAD = {
+    re.compile(r"[-+]?0[0-9_]+"): "write it without the zero in front",
+    re.compile(r"[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?"): "write the number, or quotes",
+    re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)[eE][-+]?[0-9]+"): "write it as in 1.0e-2",
+    re.compile(r"(?i:yes|no|on|off)"): "write true or false, or quotes",
+}
 
 
 class _Loader(yaml.SafeLoader):
-    """Refuses a key given twice, of which YAML would silently take the last."""
+    """Refuses a key given twice, of which YAML would silently take the last, and misread values."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
         for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
             if key.value in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"{key.value} is given twice", key.start_mark
-                )
+                raise ConstructorError(None, None, f"{key.value} is given twice", key.start_mark)
             seen.add(key.value)
         return super().construct_mapping(node, deep)
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:  # noqa: ANN401 - any
+        value = super().construct_object(node, deep)
+        if isinstance(node, yaml.ScalarNode) and node.style is None:
+            _check_plain(node, value)
+        return value
+
+
+def _check_plain(node: yaml.ScalarNode, value: object) -> None:
+    """Refuse plain text that YAML 1.1 reads otherwise than people do."""
+    if isinstance(value, float) and ":" not in node.value:  # as 1.0e-2 is
+        return
+    for pattern, advice in _MISREAD.items():
+        if pattern.fullmatch(node.value):
+            kind = "the text" if isinstance(value, str) else "the value"
+            raise _MisreadError(
+                None,
+                None,
+                f"{node.value} would be read as {kind} {_short(value)}; {advice}",
+                node.start_mark,
+            )
+
+
+def remove_nulls(config: MutableMapping[str, Any]) -> None:
+    """Remove every key whose value is null, by which an overlay takes away what is below it.
+
+    Args:
+        config: The merged configuration, changed in place.
+
+    Example:
+        >>> config = {"seed": 0, "protocols": {"sgd": {"trials": 5}, "frozen": None}}
+        >>> remove_nulls(config)
+        >>> config
+        {'seed': 0, 'protocols': {'sgd': {'trials': 5}}}
+    """
+    for name, value in [*config.items()]:
+        if value is None:
+            del config[name]
+        elif isinstance(value, MutableMapping):
+            remove_nulls(value)
 
 
 def _items(value: object, key: str = "") -> Iterator[tuple[str, object]]:
