@@ -7,6 +7,7 @@ import struct
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from gradatlas.core.errors import InputError
 from gradatlas.data.idx import (
     Split,
+    check_labels,
     count_training_samples,
     data_digest,
     download,
@@ -197,10 +199,29 @@ def test_a_label_that_would_add_empty_classes_is_refused(small: Path) -> None:
 
 
 def test_a_test_label_the_training_set_lacks_is_refused(small: Path) -> None:
-    write(small / TRAIN_LABELS, np.zeros(12, np.uint8))
-    write(small / TEST_LABELS, np.array([0, 0, 0, 1], np.uint8))
+    write(small / TRAIN_LABELS, np.arange(12, dtype=np.uint8) % 2)
+    write(small / TEST_LABELS, np.array([0, 0, 1, 2], np.uint8))
 
-    assert f"{small / TEST_LABELS} has the label 1, expected at most 0" in refusal(small)
+    assert f"{small / TEST_LABELS} has the label 2, expected at most 1" in refusal(small)
+
+
+def test_a_single_class_is_refused_also_by_who_looks_at_labels_alone(small: Path) -> None:
+    write(small / TRAIN_LABELS, np.full(12, 3, np.uint8))
+
+    expected = "has the label 3 alone, expected at least two classes"
+    assert expected in refusal(small)
+    with pytest.raises(InputError, match=expected):
+        check_labels(small)
+
+
+def test_packed_and_unpacked_files_side_by_side_must_agree(small: Path) -> None:
+    plain = (small / TRAIN_LABELS).with_suffix("")
+    plain.write_bytes(gzip.decompress((small / TRAIN_LABELS).read_bytes()))
+    assert len(load_train(small).labels) == 12
+
+    plain.write_bytes(plain.read_bytes()[:-1] + b"\x00")
+    (small / "SHA256SUMS").unlink(missing_ok=True)
+    assert f"{plain} and {TRAIN_LABELS} beside it hold different data" in refusal(small)
 
 
 def test_test_images_of_another_size_are_refused(small: Path) -> None:
@@ -232,15 +253,41 @@ class Colours(_Collection):
 
     def __init__(self, root: Path, *, train: bool, download: bool) -> None:
         samples = 6 if train else 3
-        self.data = np.arange(samples * 12, dtype=np.uint8).reshape(samples, 2, 2, 3)
+        images = np.arange(samples * 12, dtype=np.uint8).reshape(samples, 2, 2, 3)
+        self.data: NDArray[Any] = images
         self.targets = [label % 3 for label in range(samples)]
+
+
+class Floats(Colours):
+    """Images from 0 to 1, which bytes would turn into black ones."""
+
+    def __init__(self, root: Path, **options: bool) -> None:
+        super().__init__(root, **options)
+        self.data = self.data / 255
+
+
+class Negative(Colours):
+    """Labels that no byte can hold."""
+
+    def __init__(self, root: Path, **options: bool) -> None:
+        super().__init__(root, **options)
+        self.targets = [-1, *self.targets[1:]]
+
+
+class Many(Colours):
+    """More classes than a byte can count."""
+
+    def __init__(self, root: Path, **options: bool) -> None:
+        super().__init__(root, **options)
+        self.targets = [300, *self.targets[1:]]
 
 
 @pytest.fixture
 def torchvision(monkeypatch: pytest.MonkeyPatch) -> None:
     """Data sets that need no network."""
     datasets = SimpleNamespace(
-        VisionDataset=_Collection, Offline=Offline, Unsplit=Unsplit, Colours=Colours
+        VisionDataset=_Collection,
+        **{kind.__name__: kind for kind in (Offline, Unsplit, Colours, Floats, Negative, Many)},
     )
     monkeypatch.setitem(sys.modules, "torchvision", SimpleNamespace(datasets=datasets))
 
@@ -284,6 +331,9 @@ def test_a_data_set_is_the_same_before_its_download_and_after_in_any_letters(
         ("VisionDatasets", "data.name is 'VisionDatasets'"),
         ("Offline", "can torchvision download it (Error downloading images); put its IDX files"),
         ("Unsplit", "Unsplit of torchvision is not images in a training and a test part"),
+        ("Floats", "the images of Floats are 0.0 to 0.2784313725490196, float64, expected whole"),
+        ("Negative", "the labels of Negative are -1 to 2, int64, expected whole numbers from 0"),
+        ("Many", "the labels of Many are 0 to 300, int64, expected whole numbers from 0 to 255"),
     ],
 )
 def test_a_data_set_that_cannot_be_fetched_says_what_to_put_where(

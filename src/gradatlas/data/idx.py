@@ -42,6 +42,8 @@ class Split:
 
     inputs: NDArray[np.float32]  # normalised, flattened images, float32, shape (sample, pixel)
     labels: NDArray[np.int64]  # class of each image, int64, shape (sample,)
+    # mean and standard deviation of the training set's pixels, 0 to 1, that all are normalised by
+    normalisation: tuple[float, float] = (0.0, 1.0)
 
 
 def folder(root: Path, name: str) -> Path:
@@ -108,6 +110,16 @@ def count_training_samples(directory: Path) -> int:
         raise _incomplete(images, error) from error
 
 
+def check_labels(directory: Path) -> None:
+    """Check the labels of the training set, a file small enough to be read before any job.
+
+    Raises:
+        InputError: The file is missing or damaged, or its labels are not those of a classification.
+    """
+    labels = idx_paths(directory)["train_labels"]
+    _check_classes(labels, _read_idx(labels))
+
+
 def load_train(directory: Path) -> Split:
     """Read the training set, normalised by its own mean and standard deviation.
 
@@ -120,7 +132,8 @@ def load_train(directory: Path) -> Split:
     paths = idx_paths(directory)
     images, labels = _read_samples(paths["train_images"], paths["train_labels"])
     _check_classes(paths["train_labels"], labels)
-    return Split(_normalise(images, *_mean_and_deviation(paths["train_images"], images)), labels)
+    normalisation = _mean_and_deviation(paths["train_images"], images)
+    return Split(_normalise(images, *normalisation), labels, normalisation)
 
 
 def load_test(directory: Path) -> Split:
@@ -139,7 +152,7 @@ def load_test(directory: Path) -> Split:
             f"{train_labels.max()}, the largest of the training set"
         )
     of_training = _mean_and_deviation(paths["train_images"], train_images)
-    return Split(_normalise(images, *of_training), labels)
+    return Split(_normalise(images, *of_training), labels, of_training)
 
 
 def _normalise(images: NDArray[np.uint8], mean: float, std: float) -> NDArray[np.float32]:
@@ -177,9 +190,14 @@ def _read_samples(
     return images, labels.astype(np.int64)
 
 
-def _check_classes(path: Path, labels: NDArray[np.int64]) -> None:
-    """Refuse a label that would add output units for classes that do not exist."""
+def _check_classes(path: Path, labels: NDArray[np.integer]) -> None:
+    """Refuse a single class, and a label that would add output units for none that exist."""
     found = np.unique(labels)
+    if len(found) == 1:
+        raise InputError(
+            f"{path} has the label {found[0]} alone, expected at least two classes: with one there "
+            "is nothing to learn, and every gradient is zero"
+        )
     classes = CLASSES.get(path.parent.name, len(found))
     if found[-1] >= classes:
         raise InputError(
@@ -196,6 +214,11 @@ def _find(directory: Path, pattern: str) -> Path:
             f"{directory / pattern.format(3)} is missing; put the four IDX files of the data set "
             f"into {directory}, or let torchvision download it where there is a network"
         )
+    if len(found) > 1 and len({_unpacked(path) for path in found}) > 1:
+        raise InputError(
+            f"{found[0]} and {found[1].name} beside it hold different data; remove the one that is "
+            "not meant"
+        )
     return found[0]
 
 
@@ -210,14 +233,16 @@ def _read_idx(path: Path) -> NDArray[np.uint8]:
     Raises:
         InputError: The file does not match its digest, or is not what its header says.
     """
+    _check_digest(path, path.read_bytes())
+    return _parse_idx(path, _unpacked(path))
+
+
+def _unpacked(path: Path) -> bytes:
     content = path.read_bytes()
-    _check_digest(path, content)
-    if path.suffix == ".gz":
-        try:
-            content = gzip.decompress(content)
-        except (OSError, EOFError, zlib.error) as error:
-            raise _incomplete(path, error) from error
-    return _parse_idx(path, content)
+    try:
+        return gzip.decompress(content) if path.suffix == ".gz" else content
+    except (OSError, EOFError, zlib.error) as error:
+        raise _incomplete(path, error) from error
 
 
 def _incomplete(path: Path, error: Exception) -> InputError:
@@ -322,7 +347,7 @@ def _fetch(
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     try:
         source = dataset(directory / "download", train=train, download=True)
-        return np.asarray(source.data, np.uint8), np.asarray(source.targets, np.uint8)
+        images, labels = np.asarray(source.data), np.asarray(source.targets)
     except (TypeError, AttributeError) as error:
         raise InputError(
             f"{dataset.__name__} of torchvision is not images in a training and a test part "
@@ -334,6 +359,20 @@ def _fetch(
             f"({error}); put its IDX files into {directory} under the names "
             f"{', '.join(pattern.format(3) for pattern in IDX_FILES.values())}"
         ) from error
+    _check_bytes(f"the images of {dataset.__name__}", images)
+    _check_bytes(f"the labels of {dataset.__name__}", labels)
+    return images.astype(np.uint8), labels.astype(np.uint8)
+
+
+def _check_bytes(what: str, values: NDArray[Any]) -> None:
+    """Refuse what an IDX file of bytes cannot hold: a conversion would wrap or cut it off."""
+    is_whole = values.size > 0 and np.issubdtype(values.dtype, np.integer)
+    if not is_whole or values.min() < 0 or values.max() > 255:
+        found = f"{values.min()} to {values.max()}, {values.dtype}" if values.size else "nothing"
+        raise InputError(
+            f"{what} are {found}, expected whole numbers from 0 to 255; convert them, and put IDX "
+            "files of the data set where data.root says"
+        )
 
 
 def _write_idx(parts: Mapping[str, NDArray[np.uint8]], directory: Path) -> None:
