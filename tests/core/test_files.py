@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -97,6 +98,66 @@ def limited(path: Path, size: int) -> subprocess.CompletedProcess[str]:
         check=False,
         preexec_fn=limit,
     )
+
+
+WRITE = """
+import sys
+from pathlib import Path
+from gradatlas.core.files import check_digest, replace_file
+try:
+    replace_file(Path(sys.argv[1]), b"content", with_digest=True)
+except OSError as error:
+    sys.exit(f"errno {error.errno}: {error}")
+check_digest(Path(sys.argv[1]))
+"""
+
+
+def write_with_faults(path: Path, *faults: str) -> subprocess.CompletedProcess[str]:
+    """Write a file with its digest while calls of the system fail, as strace injects them."""
+    command = ["strace", "-f", "-o", "/dev/null", "-e", "trace=fsync,fadvise64,renameat,rename"]
+    inject = [argument for fault in faults for argument in ("-e", f"inject={fault}")]
+    return subprocess.run(
+        [*command, *inject, sys.executable, "-c", WRITE, str(path)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+with_strace = pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
+
+
+@with_strace
+@pytest.mark.parametrize("reason", ["EINVAL", "ENOSYS", "EOPNOTSUPP"])
+def test_what_a_file_system_does_not_support_is_no_error(tmp_path: Path, reason: str) -> None:
+    """Network and FUSE file systems that flush no folders, or know nothing of flushing at all."""
+    path = tmp_path / "table.csv"
+    faults = (f"fsync:error={reason}", f"fadvise64:error={reason}")
+    result = write_with_faults(path, *faults)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert names(tmp_path) == ["table.csv", "table.csv.sha256"]
+
+
+@with_strace
+def test_a_disk_that_fails_after_the_file_has_its_name_is_not_said_to_have_kept_nothing(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "table.csv"
+    result = write_with_faults(path, "fsync:error=EIO:when=4")  # file, digest, their folder twice
+    assert result.returncode == 1
+    expected = f"errno 5: {path} was written, but its folder could not be flushed to the disk"
+    assert result.stderr.startswith(f"{expected} (Input/output error); the file may be gone")
+    assert path.read_bytes() == b"content"
+    check_digest(path)
+
+
+@with_strace
+def test_a_disk_that_fails_before_leaves_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    result = write_with_faults(path, "fsync:error=EIO:when=1")
+    assert result.returncode == 1
+    assert result.stderr.strip().endswith("(Input/output error); nothing was kept")
+    assert names(tmp_path) == []
 
 
 def test_what_a_killed_writer_left_is_cleared_away(tmp_path: Path) -> None:

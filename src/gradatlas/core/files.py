@@ -5,6 +5,7 @@ what stands under the final name is complete at any moment, also after a crash. 
 costly to make has its SHA-256 in ``NAME.sha256`` beside it, as ``sha256sum --check`` reads it.
 """
 
+import errno
 import glob
 import hashlib
 import json
@@ -209,17 +210,18 @@ def replacing(path: Path, *, with_digest: bool = False) -> Iterator[Path]:
         with digest as beside, failures_named(path):
             if beside is not None:
                 # Has the disk begin to write, which takes as long as the digest.
-                os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+                with _unsupported_ignored():
+                    os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
                 beside.write_text(f"{file_digest(partial)}  {path.name}\n")
             # Content first, then the name, then the folder that holds the name: a crash in between
             # leaves the old file, never a part of the new one.
-            os.fsync(descriptor)
+            _flush(descriptor)
             partial.replace(path)
-            _sync_folder(path.parent)
     finally:
         # Gone already where it has taken its name.
         partial.unlink(missing_ok=True)
         os.close(descriptor)
+    _flush_folder(path)
 
 
 def _discard_stale(path: Path) -> None:
@@ -230,13 +232,43 @@ def _discard_stale(path: Path) -> None:
                 partial.unlink()
 
 
-def _sync_folder(folder: Path) -> None:
-    """Flush a folder: a new name in it is on disk only then."""
-    descriptor = os.open(folder, os.O_RDONLY)
+# What a call says that a file system, or the kernel, does not have.
+UNSUPPORTED = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
+
+
+@contextmanager
+def _unsupported_ignored() -> Iterator[None]:
+    """Go on where a file system lacks a call that only hastens or secures what is done."""
     try:
+        yield
+    except OSError as error:
+        if error.errno not in UNSUPPORTED:
+            raise
+
+
+def _flush(descriptor: int) -> None:
+    with _unsupported_ignored():
         os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+
+
+def _flush_folder(path: Path) -> None:
+    """Flush the folder of a file that has just got its name: the name is on disk only then.
+
+    Raises:
+        OSError: The disk failed; the file is there all the same, and the message says so.
+    """
+    try:
+        descriptor = os.open(path.parent, os.O_RDONLY)
+        try:
+            _flush(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise reworded(
+            error,
+            f"{path} was written, but its folder could not be flushed to the disk "
+            f"({error.strerror}); the file may be gone after a power failure",
+        ) from error
 
 
 @contextmanager
