@@ -1,9 +1,4 @@
-"""Where the arithmetic runs: which device, and compiled loops also where nothing can be stored."""
-
-import os
-import subprocess
-import sys
-from pathlib import Path
+"""Where the arithmetic runs: which device, and on how many threads."""
 
 import pytest
 import torch
@@ -11,17 +6,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 from gradatlas.core import runtime
 from gradatlas.core.errors import InputError
-from gradatlas.core.runtime import compiled, resolve_device, single_threaded
-
-PROGRAM = """
-from gradatlas.core.runtime import compiled
-
-@compiled()
-def add(a, b):
-    return a + b
-
-print(add(1, 2))
-"""
+from gradatlas.core.runtime import resolve_device, single_threaded
 
 
 @pytest.fixture(params=[(False, False), (True, False), (True, True)], ids=str)
@@ -51,34 +36,6 @@ def test_cuda_is_never_replaced_in_silence(machine: bool) -> None:
 
 def test_this_machine_has_a_device() -> None:
     assert resolve_device("auto") == ("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def test_loops_compile_without_a_place_to_store_them(tmp_path: Path) -> None:
-    """As in a container: the program's folder and the home folder cannot be written."""
-    (tmp_path / "program.py").write_text(PROGRAM)
-    (tmp_path / "file").touch()
-    (tmp_path / "__pycache__").touch()  # so that no folder of this name can be made
-    done = subprocess.run(
-        [sys.executable, str(tmp_path / "program.py")],
-        env={
-            **os.environ,
-            "HOME": str(tmp_path / "file"),
-            "XDG_CACHE_HOME": str(tmp_path / "file"),
-        },
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.stdout == "3\n", done.stderr
-
-
-def test_other_failures_to_compile_are_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(**_: object) -> None:
-        raise RuntimeError("another reason")
-
-    monkeypatch.setattr("numba.njit", refuse)
-    with pytest.raises(RuntimeError, match="another reason"):
-        compiled()(len)
 
 
 def pools() -> dict[str, int]:

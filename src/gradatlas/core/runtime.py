@@ -1,42 +1,15 @@
-"""Where the arithmetic runs: the device, its threads, and loops that numba compiles."""
+"""Where the arithmetic runs: the device and its threads."""
 
 import ctypes
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from threading import RLock
-from typing import Any, TypeVar
 
 from threadpoolctl import ThreadpoolController
 
 from gradatlas.core.errors import InputError
-
-Function = TypeVar("Function", bound=Callable[..., Any])
-
-
-def compiled(**options: Any) -> Callable[[Function], Function]:  # noqa: ANN401 - numba's
-    """Decorate a function to be compiled, once for all processes where that can be stored.
-
-    Numba refuses to store anything where neither the package's folder nor the user's own is
-    writable, as in many containers; then every process compiles for itself.
-
-    Args:
-        options: Those of ``numba.njit``.
-    """
-    from numba import njit  # a third of a second that only compiled code needs to wait
-
-    def decorate(function: Function) -> Function:
-        try:
-            result: Function = njit(cache=True, **options)(function)
-        except RuntimeError as error:
-            if "cannot cache" not in str(error):
-                raise
-            result = njit(**options)(function)
-        return result
-
-    return decorate
-
 
 _LIMIT = RLock()
 

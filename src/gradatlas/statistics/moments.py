@@ -9,7 +9,7 @@ from math import comb, factorial, perm
 import numpy as np
 from numpy.typing import NDArray
 
-from gradatlas.core.runtime import compiled
+from gradatlas.core.compiled import compiled
 
 Array = NDArray[np.float64]
 

@@ -5,7 +5,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from gradatlas.core.runtime import compiled
+from gradatlas.core.compiled import compiled
 from gradatlas.statistics.resampling import Bootstrap, Clusters, cluster_sums, studentised_bootstrap
 
 Array = NDArray[np.float64]

@@ -19,7 +19,7 @@ from scipy.linalg.blas import get_blas_funcs
 from gradatlas.collect.engines.centre import centre_of, projections_of
 from gradatlas.collect.engines.factors import Factors, squared_norms, total
 from gradatlas.collect.trial import Engine, ParameterGradients, TrialGradients, together
-from gradatlas.core.runtime import compiled
+from gradatlas.core.compiled import compiled
 from gradatlas.core.training import batches
 from gradatlas.core.updates import SGD, Frozen
 from gradatlas.models.perceptron import Perceptron
