@@ -3,14 +3,15 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gradatlas.archive.atlas import build_atlas
 from gradatlas.core.job_log import job
-from gradatlas.core.stamps import write_stamp
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake
 
 with job(snakemake.log[0]):
+    from gradatlas.archive.atlas import build_atlas
+    from gradatlas.core.stamps import write_stamp
+
     build_atlas(
         Path(snakemake.output.atlas),
         [Path(shard) for shard in snakemake.input.shards],

@@ -4,13 +4,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gradatlas.core.job_log import job
-from gradatlas.core.stamps import write_stamp
-from gradatlas.statistics.claims import compare_batch_sizes
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake
 
 with job(snakemake.log[0]):
+    from gradatlas.core.stamps import write_stamp
+    from gradatlas.statistics.claims import compare_batch_sizes
+
     compare_batch_sizes(
         [Path(maps) for maps in snakemake.input.maps],
         {name: Path(path) for name, path in snakemake.output.items() if name != "made"},

@@ -3,14 +3,15 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gradatlas.collect.shard import collect
 from gradatlas.core.job_log import job
-from gradatlas.core.settings import TrialRange, from_mapping
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake
 
 with job(snakemake.log[0]):
+    from gradatlas.collect.shard import collect
+    from gradatlas.core.settings import TrialRange, from_mapping
+
     collect(
         Path(snakemake.output.shard),
         from_mapping(snakemake.params.settings),

@@ -4,13 +4,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gradatlas.core.job_log import job
-from gradatlas.core.stamps import write_stamp
-from gradatlas.statistics.tables import compare_seeds
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake
 
 with job(snakemake.log[0]):
+    from gradatlas.core.stamps import write_stamp
+    from gradatlas.statistics.tables import compare_seeds
+
     compare_seeds(
         [Path(table) for table in snakemake.input.statistics],
         [Path(table) for table in snakemake.input.claims],

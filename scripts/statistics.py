@@ -4,13 +4,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gradatlas.core.job_log import job
-from gradatlas.core.stamps import write_stamp
-from gradatlas.statistics.batch_size import describe_batch_size
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake
 
 with job(snakemake.log[0]):
+    from gradatlas.core.stamps import write_stamp
+    from gradatlas.statistics.batch_size import describe_batch_size
+
     describe_batch_size(
         [Path(shard) for shard in snakemake.input.shards],
         [Path(shard) for shard in snakemake.input.largest_batch_shards],

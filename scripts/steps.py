@@ -3,15 +3,16 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gradatlas.collect.trajectory import trace_steps
 from gradatlas.core.job_log import job
-from gradatlas.core.settings import from_mapping
-from gradatlas.core.stamps import write_stamp
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake
 
 with job(snakemake.log[0]):
+    from gradatlas.collect.trajectory import trace_steps
+    from gradatlas.core.settings import from_mapping
+    from gradatlas.core.stamps import write_stamp
+
     trace_steps(
         Path(snakemake.output.steps),
         from_mapping(snakemake.params.settings),

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gradatlas.core.job_log import job
-from gradatlas.train.job import run
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake
@@ -12,6 +11,8 @@ if TYPE_CHECKING:
 earlier = snakemake.input.get("earlier")  # a checkpoint and what lies beside it
 
 with job(snakemake.log[0]):
+    from gradatlas.train.job import run
+
     run(
         Path(snakemake.output.checkpoint),
         int(snakemake.wildcards.epoch),

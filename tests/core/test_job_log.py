@@ -1,11 +1,13 @@
 """What a job leaves on the terminal and in its log."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+ROOT = Path(__file__).parents[2]
 PROGRAM = """
 import sys
 from gradatlas.core.errors import InputError
@@ -90,3 +92,28 @@ def test_a_second_attempt_starts_a_log_of_its_own(log: Path) -> None:
     run_job(log, "pass")
 
     assert "Traceback" not in log.read_text()
+
+
+def test_an_import_that_fails_is_in_the_log(log: Path) -> None:
+    result = run_job(log, "import a_library_that_is_broken")
+
+    assert result.returncode == 1
+    assert "started" in log.read_text()
+    assert "No module named 'a_library_that_is_broken'" in log.read_text()
+
+
+@pytest.mark.parametrize("script", sorted((ROOT / "scripts").glob("*.py")), ids=lambda p: p.stem)
+def test_a_script_imports_its_work_inside_its_job(script: Path) -> None:
+    """So that the log is there from the first line, whatever fails."""
+    before = script.read_text().partition("with job(")[0]
+    imports = re.findall(r"^ *(?:from|import) (\S+)", before, re.MULTILINE)
+    assert set(imports) <= {"pathlib", "typing", "snakemake.script", "gradatlas.core.job_log"}
+
+
+@pytest.mark.parametrize("backend", ["module://matplotlib_inline.backend_inline", "nonsense"])
+def test_no_variable_keeps_figures_from_being_drawn(
+    log: Path, backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MPLBACKEND", backend)
+    result = run_job(log, "import gradatlas.figures.drawing")
+    assert (result.returncode, result.stderr) == (0, "")

@@ -1,6 +1,7 @@
 """How a job of the workflow reports: what it did to its log, what went wrong in one sentence."""
 
 import logging
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ logger = logging.getLogger("gradatlas")
 
 @contextmanager
 def job(log: str) -> Iterator[logging.Logger]:
-    """Run a job's work, with a log file of its own.
+    """Run a job's work, with a log file of its own; an import that may fail belongs to the work.
 
     An error the user can mend ends the process with one sentence on the terminal and in the log;
     any other error goes on, with its traceback in the log as well.
@@ -22,6 +23,8 @@ def job(log: str) -> Iterator[logging.Logger]:
     Args:
         log: Path of the log file.
     """
+    # A job shows nothing, and what a notebook's shell sets need not be installed here.
+    os.environ["MPLBACKEND"] = "agg"
     try:
         _open_log(Path(log))
         logger.info("started")
