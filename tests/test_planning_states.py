@@ -33,8 +33,9 @@ from gradatlas.archive.read import read_archive
 from gradatlas.collect.shard import collect
 from gradatlas.core.configuration import Experiment, read_experiment
 from gradatlas.core.files import PARTIAL_SUFFIX, file_digest
+from gradatlas.core.provenance import read_facts
 from gradatlas.core.settings import TrialRange, TrialSettings
-from gradatlas.train.checkpoint import is_whole_checkpoint, read_facts
+from gradatlas.train.checkpoint import is_whole_checkpoint
 from gradatlas.train.job import run as train
 from tests.workflow.smallest import EXPERIMENT, write_data
 

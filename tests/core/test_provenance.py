@@ -21,12 +21,27 @@ def git(folder: Path, *arguments: str) -> str:
 @pytest.fixture
 def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A repository of one commit that stands for the one the running code lies in."""
-    (tmp_path / "module.py").write_text("first\n")
-    git(tmp_path, "init", "--quiet")
-    git(tmp_path, "add", "module.py")
-    git(tmp_path, "commit", "--quiet", "--message", "First")
-    monkeypatch.setattr(provenance, "__file__", str(tmp_path / "module.py"))
-    return tmp_path
+    root = tmp_path / "atlas"
+    copy_of_ours(root)
+    commit(root)
+    monkeypatch.setattr(provenance, "__file__", str(root / MODULE))
+    return root
+
+
+MODULE = Path("src", "gradatlas", "core", "provenance.py")
+
+
+def copy_of_ours(root: Path) -> None:
+    """A module where ours lies, in a project of our name."""
+    (root / MODULE).parent.mkdir(parents=True)
+    (root / MODULE).write_text("first\n")
+    (root / "pyproject.toml").write_text('[project]\nname = "gradient-atlas"\n')
+
+
+def commit(root: Path) -> None:
+    git(root, "init", "--quiet")
+    git(root, "add", ".")
+    git(root, "commit", "--quiet", "--message", "First")
 
 
 def test_versions_are_those_of_the_imported_libraries() -> None:
@@ -47,7 +62,7 @@ def test_a_tag_does_not_hide_the_commit(checkout: Path) -> None:
 
 
 def test_an_edit_is_told(checkout: Path) -> None:
-    (checkout / "module.py").write_text("second\n")
+    (checkout / MODULE).write_text("second\n")
 
     assert code_commit() == git(checkout, "rev-parse", "HEAD") + "-dirty"
 
@@ -61,10 +76,41 @@ def test_new_files_such_as_results_are_no_edit(checkout: Path) -> None:
 def test_code_outside_a_checkout_has_no_commit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(provenance, "__file__", str(tmp_path / "module.py"))
-    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    copy_of_ours(tmp_path / "atlas")
+    monkeypatch.setattr(provenance, "__file__", str(tmp_path / "atlas" / MODULE))
 
     assert code_commit() == "unknown"
+
+
+def test_the_commit_of_a_project_around_ours_is_not_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy_of_ours(tmp_path / "thesis" / "vendored")
+    commit(tmp_path / "thesis")
+    monkeypatch.setattr(provenance, "__file__", str(tmp_path / "thesis" / "vendored" / MODULE))
+
+    assert code_commit() == "unknown"
+
+
+def test_the_commit_of_a_project_that_took_our_sources_is_not_ours(checkout: Path) -> None:
+    (checkout / "pyproject.toml").write_text('[project]\nname = "thesis"\n')
+
+    assert code_commit() == "unknown"
+
+
+def test_variables_of_git_change_nothing(
+    checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = code_commit()
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "file").touch()
+    commit(other)
+    monkeypatch.setenv("GIT_DIR", str(other / ".git"))
+    monkeypatch.setenv("GIT_WORK_TREE", str(other))
+
+    assert code_commit() == expected
+    assert expected != "unknown"
 
 
 def test_a_machine_without_git_has_no_commit(

@@ -13,8 +13,9 @@ from safetensors.numpy import load_file, save_file
 
 from gradatlas.core.errors import InputError
 from gradatlas.core.files import check_digest, digest_path, file_digest, replace_file
+from gradatlas.core.provenance import read_facts
 from gradatlas.models.perceptron import Architecture, initial_parameters
-from gradatlas.train.checkpoint import load_checkpoint, read_facts, save_checkpoint
+from gradatlas.train.checkpoint import load_checkpoint, save_checkpoint
 
 ARCHITECTURE = Architecture(6, (4,), 3)
 SHAPES = ARCHITECTURE.parameters

@@ -97,8 +97,6 @@ def start(
 ) -> subprocess.Popen[str]:
     """Start Snakemake in a folder, in a process group of its own.
 
-    Git is kept out: a commit made between two runs would tell their results apart.
-
     Args:
         directory: Working folder; results land below it.
         arguments: Further arguments for Snakemake.
@@ -114,7 +112,7 @@ def start(
             *arguments,
         ],
         cwd=repository,
-        env={**os.environ, "PYTHONPATH": str(repository / "src"), "GIT_DIR": os.devnull},
+        env={**os.environ, "PYTHONPATH": str(repository / "src")},
         stdout=output,
         stderr=subprocess.STDOUT,
         text=True,

@@ -1,13 +1,18 @@
 """Where a file came from: the same facts in checkpoint, shard, statistics and figures."""
 
 import json
+import os
 import subprocess
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError, safe_open
+
+FACTS = "gradatlas"  # one entry of metadata: safetensors writes several in an order of its own
 LIBRARIES = ("gradient-atlas", "h5py", "numba", "numpy", "scipy", "torch")
 
 
@@ -36,6 +41,19 @@ class Provenance:
         )
 
 
+def read_facts(path: Path) -> dict[str, Any]:
+    """Facts about the run that made a checkpoint, without reading its weights.
+
+    Returns:
+        Empty where there is no checkpoint, or one that was made elsewhere.
+    """
+    try:
+        with safe_open(path, framework="numpy") as file:
+            return dict(json.loads((file.metadata() or {}).get(FACTS, "{}")))
+    except (OSError, SafetensorError, ValueError, TypeError):  # damage is told when it is loaded
+        return {}
+
+
 def library_versions() -> dict[str, str]:
     """Installed versions of the libraries that determine the numbers, without importing them."""
     return {library: version(library) for library in LIBRARIES}
@@ -45,13 +63,28 @@ def code_commit() -> str:
     """Git commit of the running code, with ``-dirty`` if tracked files were edited since.
 
     Returns:
-        The full commit, or "unknown" where the code does not lie in a git checkout.
+        The full commit, or "unknown" where the code does not lie in a checkout of its own, as in
+        a copy inside of another project.
     """
+    root = Path(__file__).parents[3]
+    if not _is_ours(root / "pyproject.toml"):
+        return "unknown"
+    # Variables such as GIT_DIR speak of another repository, and no folder above is ours.
+    others = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    environment = {**others, "GIT_CEILING_DIRECTORIES": str(root.parent)}
     command = ["git", "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]
     try:
         result = subprocess.run(  # noqa: S603 - a constant command
-            command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False
+            command, cwd=root, env=environment, capture_output=True, text=True, check=False
         )
     except FileNotFoundError:  # no git on this machine
         return "unknown"
     return result.stdout.strip() if result.returncode == 0 else "unknown"
+
+
+def _is_ours(project: Path) -> bool:
+    """Whether a folder's pyproject.toml is this project's."""
+    try:
+        return bool(tomllib.loads(project.read_text())["project"]["name"] == LIBRARIES[0])
+    except (OSError, ValueError, KeyError):
+        return False

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from gradatlas.core.errors import InputError
@@ -19,11 +19,10 @@ from gradatlas.core.files import (
     replace_file,
     stored_digest,
 )
+from gradatlas.core.provenance import FACTS, read_facts
 
 Arrays = Mapping[str, NDArray[np.float32]]
 Shapes = Mapping[str, tuple[int, ...]]
-
-FACTS = "gradatlas"  # one entry of metadata: safetensors writes several in an order of its own
 
 
 @dataclass(frozen=True)
@@ -66,19 +65,6 @@ def save_checkpoint(path: Path, weights: Arrays, facts: Mapping[str, Any]) -> No
     contiguous = {name: np.ascontiguousarray(value) for name, value in weights.items()}
     metadata = {FACTS: json.dumps(dict(facts), sort_keys=True)}
     replace_file(path, save(contiguous, metadata=metadata), with_digest=True)
-
-
-def read_facts(path: Path) -> dict[str, Any]:
-    """Facts about the run that made a checkpoint, without reading its weights.
-
-    Returns:
-        Empty where there is no checkpoint, or one that was made elsewhere.
-    """
-    try:
-        with safe_open(path, framework="numpy") as file:
-            return dict(json.loads((file.metadata() or {}).get(FACTS, "{}")))
-    except (OSError, SafetensorError, ValueError, TypeError):  # damage is told when it is loaded
-        return {}
 
 
 def check_facts(path: Path, found: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
