@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 
 import h5py
@@ -151,6 +152,50 @@ def test_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
         main(["inform"])
     assert ended.value.code == 2
     assert "invalid choice: 'inform'" in capsys.readouterr().err
+
+
+def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out == f"gradatlas {version('gradient-atlas')}\n"
+
+
+def test_python_m_is_the_same_command(atlas: Path) -> None:
+    command = [sys.executable, "-m", "gradatlas", "verify", str(atlas)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == f"{atlas}: complete and undamaged\n"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["info", ""], ["verify", ""], ["export", "", "x.h5"], ["export", "x.h5", ""]],
+    ids=" ".join,
+)
+def test_an_empty_name_is_called_empty(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    assert "the name is empty, expected that of a file or folder" in capsys.readouterr().err
+
+
+def test_a_home_folder_that_no_shell_has_replaced(
+    atlas: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(atlas.parent))
+    assert main(["verify", f"~/{atlas.name}"]) == 0
+
+
+def test_a_foreign_file_is_not_exported_over(
+    atlas: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    thesis = atlas.with_name("thesis.txt")
+    thesis.write_text("three years of work\n")
+    assert main(["export", str(atlas), str(thesis)]) == 1
+    assert f"{thesis} is there and is no export; choose" in capsys.readouterr().err
+    assert main(["export", str(atlas), str(thesis), "--force"]) == 0
 
 
 def test_a_reader_that_leaves_gives_no_traceback(atlas: Path) -> None:

@@ -35,6 +35,7 @@ MAY_IMPORT = {
     "planning": {"core", "data", "models", "train", "archive"},
     "tidy": {"core", "archive", "train", "planning"},
     "cli": {"core", "archive", "tidy"},
+    "__main__": {"cli"},
 }
 READING_SIDE = ("core", "archive", "statistics", "figures", "cli")
 FROM_A_PACKAGE = {("cli", "archive")}  # which uses the public names, as its users do

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import chdir
 from dataclasses import asdict
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,34 +53,40 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="gradatlas", description="Look at, check and copy archives of gradients."
     )
+    parser.add_argument(
+        "--version", action="version", version=f"gradatlas {version('gradient-atlas')}"
+    )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     info = commands.add_parser("info", help="show what a shard, an atlas or an export holds")
-    info.add_argument("file", type=Path, metavar="FILE")
+    info.add_argument("file", type=_path, metavar="FILE")
     info.add_argument("--json", action="store_true", help="as JSON")
     info.set_defaults(run=_info)
 
     verify = commands.add_parser(
         "verify", help="read everything and compare it with its checksums; status 1 if it is wrong"
     )
-    verify.add_argument("file", type=Path, metavar="FILE")
+    verify.add_argument("file", type=_path, metavar="FILE")
     verify.set_defaults(run=_verify)
 
     export = commands.add_parser("export", help="copy into one self-contained file")
-    export.add_argument("atlas", type=Path, metavar="ATLAS")
-    export.add_argument("target", type=Path, metavar="FILE")
+    export.add_argument("atlas", type=_path, metavar="ATLAS")
+    export.add_argument("target", type=_path, metavar="FILE")
     export.add_argument("--protocol", help="copy this protocol only")
     export.add_argument("--epoch", type=int, help="copy this epoch only")
     export.add_argument("--batch-size", type=int, help="copy this batch size only")
     export.add_argument("--compress", action="store_true", help="shuffle and gzip the tensors")
+    export.add_argument(
+        "--force", action="store_true", help="replace FILE whatever it is, not an export alone"
+    )
     export.set_defaults(run=_export)
 
     tidy = commands.add_parser(
         "tidy", help="list what lies in results/ that the configuration does not use"
     )
-    tidy.add_argument("--directory", type=Path, default=Path(), help="working folder of the runs")
+    tidy.add_argument("--directory", type=_path, default=Path(), help="working folder of the runs")
     tidy.add_argument(
-        "--configfile", type=Path, nargs="+", default=[], help="as snakemake was called with"
+        "--configfile", type=_path, nargs="+", default=[], help="as snakemake was called with"
     )
     tidy.add_argument(
         "--epoch", type=int, help="instead, what was collected from the checkpoint of this epoch"
@@ -88,6 +95,17 @@ def _parser() -> argparse.ArgumentParser:
     tidy.add_argument("--yes", action="store_true", help="delete without the question")
     tidy.set_defaults(run=_tidy)
     return parser
+
+
+def _path(text: str) -> Path:
+    """A path as typed; a shell leaves ``~`` alone in ``--directory=~/runs``, as variables do.
+
+    Raises:
+        ArgumentTypeError: It is empty, as that of an unset variable is.
+    """
+    if not text:
+        raise argparse.ArgumentTypeError("the name is empty, expected that of a file or folder")
+    return Path(text).expanduser()
 
 
 def _info(options: argparse.Namespace) -> int:
@@ -113,6 +131,7 @@ def _export(options: argparse.Namespace) -> int:
         options.epoch,
         options.batch_size,
         compress=options.compress,
+        force=options.force,
         progress=sys.stderr.isatty(),
     )
     return 0
@@ -204,7 +223,8 @@ def _row(opened: Archive, selection: Selection) -> dict[str, object]:
 
 def _provenance(selection: Selection) -> str:
     """What is the same for all batch sizes of a protocol and epoch."""
-    own = ("protocol", "epoch", "batch_size", "kind", "format_version", "settings")
+    whole = ("settings", "checkpoint_facts")  # of which the rest are parts
+    own = ("protocol", "epoch", "batch_size", "kind", "format_version", *whole)
     facts = {name: value for name, value in selection.attributes.items() if name not in own}
     if selection.settings.training is not None:  # as in files from format version 2 on
         model, training = selection.settings.model or {}, vars(selection.settings.training)

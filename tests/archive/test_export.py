@@ -1,8 +1,10 @@
 """Exports: self-contained copies of an archive or of a part of it."""
 
+import json
 import os
 import shutil
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,18 @@ import pytest
 
 from gradatlas import archive
 from gradatlas.core.errors import InputError
+from gradatlas.core.files import file_digest
 from gradatlas.core.settings import TrialRange
-from tests.archive.examples import flip, make_trials, shard_path, write_atlas, write_shard
+from gradatlas.train.checkpoint import save_checkpoint
+from tests.archive.examples import (
+    flip,
+    make_trials,
+    shard_path,
+    write_atlas,
+    write_results,
+    write_shard,
+)
+from tests.record import RECORD
 
 
 @pytest.fixture
@@ -110,6 +122,99 @@ def test_an_archive_is_not_overwritten_by_its_export(tmp_path: Path, atlas: Path
         with pytest.raises(InputError, match="is one of the files to be read"):
             archive.export(atlas, target)
     assert archive.verify(atlas) == []
+
+
+def test_a_foreign_file_is_replaced_by_force_alone(tmp_path: Path, atlas: Path) -> None:
+    target = tmp_path / "thesis.txt"
+    target.write_text("three years of work\n")
+    with pytest.raises(InputError, match=r"thesis\.txt is there and is no export; choose another"):
+        archive.export(atlas, target)
+    assert target.read_text() == "three years of work\n"
+    archive.export(atlas, target, force=True)
+    assert archive.verify(target) == []
+
+
+@pytest.mark.parametrize("kind", ["a shard", "a foreign HDF5 file", "an export cut short"])
+def test_only_an_export_is_replaced(tmp_path: Path, atlas: Path, kind: str) -> None:
+    target = tmp_path / "other.h5"
+    if kind == "a shard":
+        write_shard(target, seed=7)
+    elif kind == "a foreign HDF5 file":
+        h5py.File(target, "w").close()
+    else:
+        archive.export(atlas, target)
+        target.write_bytes(target.read_bytes()[:4000])
+    before = target.read_bytes()
+    with pytest.raises(InputError, match="is there and is no export"):
+        archive.export(atlas, target)
+    assert target.read_bytes() == before
+
+
+def test_an_export_is_replaced_unless_it_is_write_protected(tmp_path: Path, atlas: Path) -> None:
+    target = tmp_path / "export.h5"
+    archive.export(atlas, target, batch_size=4)
+    archive.export(atlas, target, batch_size=1)
+    target.chmod(0o444)
+    with pytest.raises(InputError, match=r"export\.h5 is write-protected; choose another name"):
+        archive.export(atlas, target)
+    assert archive.open(target).batch_sizes("sgd", 2) == (1,)
+    archive.export(atlas, target, batch_size=16, force=True)
+    assert archive.open(target).batch_sizes("sgd", 2) == (16,)
+
+
+def test_a_file_in_the_place_of_the_digest_is_not_replaced(tmp_path: Path, atlas: Path) -> None:
+    beside = tmp_path / "export.h5.sha256"
+    beside.write_text("a list of another program\n")
+    with pytest.raises(InputError, match=r"export\.h5\.sha256 is there and is no digest"):
+        archive.export(atlas, tmp_path / "export.h5")
+    assert beside.read_text() == "a list of another program\n"
+    assert not (tmp_path / "export.h5").exists()
+
+
+def test_an_export_tells_its_whole_story_to_plain_h5py(tmp_path: Path) -> None:
+    """Ten years later: the network, its training and what it reached, data, code and project."""
+    shards, checkpoints = write_results(tmp_path, epochs=(2,))
+    facts = {
+        "loss": "cross_entropy",
+        "normalisation": {"mean": 0.1307, "std": 0.3081},
+        "test_accuracy": 0.85,
+        "train_loss": 0.7,
+        "epoch": 2,
+        "facts": {"model": {"hidden": [1024]}},
+    }
+    save_checkpoint(checkpoints[2], {"last.bias": np.zeros(3, np.float32)}, facts)
+    for path in shards:
+        write_again(path, file_digest(checkpoints[2]))
+    archive.build_atlas(tmp_path / "gradients.h5", shards, checkpoints)
+    archive.export(tmp_path / "gradients.h5", tmp_path / "export.h5", protocol="sgd")
+    archive.export(tmp_path / "export.h5", tmp_path / "again.h5")
+    for name in ("export.h5", "again.h5"):
+        with h5py.File(tmp_path / name) as file:
+            assert file.attrs["source"] == f"Gradient Atlas {version('gradient-atlas')}"
+            told = dict(file["sgd/epoch2"].attrs)
+        assert json.loads(told["checkpoint_facts"]) == facts
+        assert json.loads(told["model"]) == {"hidden": [1024]}
+        assert json.loads(told["training"])["learning_rate"] == 0.01
+        assert json.loads(told["settings"])["data_sha256"] == RECORD.data_sha256
+        assert (told["loss"], told["test_accuracy"], told["train_loss"]) == (
+            "cross_entropy",
+            0.85,
+            0.7,
+        )
+        assert (told["normalisation_mean"], told["normalisation_std"]) == (0.1307, 0.3081)
+
+
+def write_again(path: Path, checkpoint_sha256: str) -> None:
+    shard = archive.open(path).select()
+    write_shard(
+        path,
+        shard.first,
+        shard.last,
+        protocol=shard.protocol,
+        epoch=shard.epoch,
+        batch_size=shard.batch_size,
+        checkpoint_sha256=checkpoint_sha256,
+    )
 
 
 def test_a_pipe_is_not_replaced(tmp_path: Path, atlas: Path) -> None:

@@ -2,7 +2,11 @@
 
 import errno
 import os
+import pickle
 import pwd
+import shutil
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from itertools import pairwise
@@ -196,6 +200,72 @@ def test_a_file_may_be_open_elsewhere(folder: Path, name: str) -> None:
         expected = file["sgd/epoch2/gradient"][1, 0]
         stored = archive.open(folder / name).select(protocol="sgd", epoch=2, batch_size=4)
         np.testing.assert_array_equal(stored.gradient(0), expected)
+
+
+@pytest.mark.parametrize("name", ["gradients.h5", "export.h5"])
+def test_xarray_reads_a_file_that_is_open_elsewhere(folder: Path, name: str) -> None:
+    with h5py.File(folder / name) as file:
+        dataset = archive.open(folder / name).to_xarray("sgd", 2)
+        np.testing.assert_array_equal(dataset.gradient[1, 0], file["sgd/epoch2/gradient"][1, 0])
+        dataset.close()
+
+
+WITHOUT_LOCKS = """
+import sys
+from pathlib import Path
+import gradatlas
+from gradatlas.archive import verify
+from tests.archive.examples import write_atlas
+atlas = write_atlas(Path(sys.argv[1]))
+opened = gradatlas.open(atlas)
+chosen = opened.select(protocol="sgd", epoch=2, batch_size=4)
+assert (opened.to_xarray("sgd", 2).gradient[1, 3] == chosen.gradient(3)).all()
+assert verify(atlas) == []
+"""
+
+
+@pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
+def test_a_file_system_without_locks_serves(tmp_path: Path) -> None:
+    """As NFS without its lock service: what is written, read, shown by xarray and verified."""
+    program = tmp_path / "program.py"
+    program.write_text(WITHOUT_LOCKS)
+    done = subprocess.run(
+        [
+            *("strace", "-f", "-o", str(tmp_path / "calls"), "-e", "trace=flock"),
+            *("-e", "inject=flock:error=ENOLCK", sys.executable, str(program), str(tmp_path)),
+        ],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_selection_is_read_only(selection: Selection, opened: Archive) -> None:
+    with pytest.raises(ValueError, match="read-only"):
+        selection.scalars["path_length"][0] = -1
+    for mapping in (selection.scalars, selection.attributes, opened.attributes):
+        with pytest.raises(TypeError, match="does not support item assignment"):
+            mapping["epoch"] = 99  # type: ignore[index]
+    changed = selection.scalars["path_length"].copy()
+    changed[0] = -1
+    assert selection.scalars["path_length"][0] != -1
+
+
+def test_a_selection_goes_to_another_process(selection: Selection, opened: Archive) -> None:
+    again = pickle.loads(pickle.dumps(selection))  # noqa: S301 - our own
+    assert again.attributes == selection.attributes
+    np.testing.assert_array_equal(again.gradient(3), selection.gradient(3))
+    assert pickle.loads(pickle.dumps(opened)).attributes == opened.attributes  # noqa: S301
+
+
+def test_an_archive_is_opened_as_files_are(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(folder))
+    with gradatlas.open("~/gradients.h5") as opened:
+        chosen = opened.select(protocol="sgd", epoch=2, batch_size=4)
+    assert len(chosen) == len(chosen.trials) == 12
+    assert archive.verify(Path("~/export.h5")) == []
 
 
 def test_a_file_that_vanishes(tmp_path: Path) -> None:

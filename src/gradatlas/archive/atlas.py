@@ -1,6 +1,7 @@
 """Build the atlas: one file with virtual datasets over all shards."""
 
 import io
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby
@@ -13,11 +14,13 @@ from gradatlas.archive.format import (
     DATASETS,
     add_coordinate,
     add_coordinates,
+    checkpoint_attributes,
     describe,
     element,
     entry_dimensions,
     entry_shape,
     file_attributes,
+    project_attributes,
 )
 from gradatlas.archive.shards import (
     Shard,
@@ -31,7 +34,14 @@ from gradatlas.archive.shards import (
 )
 from gradatlas.core.errors import InputError
 from gradatlas.core.files import file_digest, replace_file
-from gradatlas.core.settings import PROTOCOL_FIELDS, TrialRange, to_attributes
+from gradatlas.core.provenance import read_facts
+from gradatlas.core.settings import (
+    PROTOCOL_FIELDS,
+    TrialRange,
+    TrialSettings,
+    to_attributes,
+    to_mapping,
+)
 
 # What differs between protocols; the rest of their settings is the experiment's.
 _OF_PROTOCOL = {"protocol", "update", *PROTOCOL_FIELDS, "experiment_digest"}
@@ -72,10 +82,12 @@ def build_atlas(
     _check_checkpoints(stored, checkpoints)
     content = io.BytesIO()  # some hundred bytes a shard
     with h5py.File(content, "w") as file:
-        file.attrs.update(file_attributes("atlas", "Gradient Atlas"))
+        file.attrs.update(file_attributes("atlas", "Gradient Atlas") | project_attributes())
         for (_, epoch), members in groupby(sorted(stored, key=_group_key), _group_key):
+            group = _write_group(file, list(members), path.parent)
             checkpoint = relative_path(checkpoints[epoch], path.parent)
-            _write_group(file, list(members), checkpoint, path.parent)
+            facts = checkpoint_attributes(read_facts(checkpoints[epoch]))
+            group.attrs.update({"checkpoint": checkpoint, **facts})
     replace_file(path, content.getvalue(), with_digest=True)
 
 
@@ -124,14 +136,14 @@ def _check_checkpoints(shards: Sequence[Shard], checkpoints: Mapping[int, Path])
             )
 
 
-def _write_group(file: h5py.File, shards: Sequence[Shard], checkpoint: str, folder: Path) -> None:
+def _write_group(file: h5py.File, shards: Sequence[Shard], folder: Path) -> h5py.Group:
     rows = _rows(shards)
     # Every batch size has the same ones, as ``_rows`` has checked.
     trials = TrialRange(rows[0][0].trials.first, rows[0][-1].trials.last)
     group = create_group(file, [shard for row in rows for shard in row], trials, folder)
-    group.attrs["checkpoint"] = checkpoint
     for name in DATASETS:
         _write_virtual(group, name, rows, trials, folder)
+    return group
 
 
 def create_group(
@@ -155,6 +167,7 @@ def create_group(
         {
             **element("trials"),
             **attributes,
+            **_described(settings),
             **_joined_provenance(shards),
             "experiment_digest": first.experiment_digest,
         }
@@ -165,6 +178,13 @@ def create_group(
     add_coordinates(group, trials, first.shape, settings.samples_per_trial)
     write_table(group, shards, folder)
     return group
+
+
+def _described(settings: TrialSettings) -> dict[str, str]:
+    """Network and training as text of JSON, for people; files of version 1 do not say them."""
+    nested = to_mapping(settings)
+    parts = {name: nested[name] for name in ("model", "training")}
+    return {name: json.dumps(part) for name, part in parts.items() if part is not None}
 
 
 def _joined_provenance(shards: Sequence[Shard]) -> dict[str, str]:

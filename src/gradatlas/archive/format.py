@@ -3,8 +3,10 @@
 ``docs/archive-format.md`` describes the same for people.
 """
 
+import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from importlib.metadata import metadata
 from typing import Any
 
 import h5py
@@ -24,6 +26,9 @@ _CHUNK_STRUCTURE_BYTES = 128
 # Written as trials come, in chunks; the scalars, a few numbers a trial, when all are there.
 LARGE = ("gradient", "sample_index")
 SCALARS = ("path_length", "sum_of_squares", "first_loss", "last_loss")
+
+# Facts of a checkpoint that are attributes of their own.
+_OF_CHECKPOINT = ("loss", "train_loss", "train_accuracy", "test_loss", "test_accuracy")
 
 # One entry a trial.
 DATASETS: dict[str, np.dtype[Any]] = {
@@ -70,6 +75,32 @@ def element(kind: str) -> dict[str, str | int]:
 def file_attributes(kind: str, title: str) -> dict[str, str | int]:
     """Root attributes that every archive file has."""
     return {"Conventions": CONVENTIONS, "title": title, "format": FORMAT, **element(kind)}
+
+
+def project_attributes() -> dict[str, str]:
+    """What wrote a file, in CF's words, and where it can be found, if the package says so."""
+    package = metadata("gradient-atlas")
+    addresses = package.get_all("Project-URL") or []
+    source = {"source": f"Gradient Atlas {package['Version']}"}
+    return {**source, **({"references": "; ".join(addresses)} if addresses else {})}
+
+
+def checkpoint_attributes(facts: Mapping[str, Any]) -> dict[str, str | float]:
+    """What a checkpoint says of itself, as attributes of the trials that start from it.
+
+    Args:
+        facts: As in the checkpoint; empty for one that was made elsewhere.
+
+    Returns:
+        The whole of it under ``checkpoint_facts``, as JSON, and what people look for under names
+        of its own.
+    """
+    if not facts:
+        return {}
+    of_data = facts.get("normalisation", {})
+    single = {name: facts[name] for name in _OF_CHECKPOINT if name in facts}
+    scaled = {f"normalisation_{name}": value for name, value in of_data.items()}
+    return {"checkpoint_facts": json.dumps(facts, sort_keys=True), **single, **scaled}
 
 
 def dimension_names(tensor_shape: tuple[int, ...]) -> tuple[str, ...]:

@@ -1,5 +1,6 @@
 """Open a shard, an atlas or an export; one API for the three."""
 
+import copyreg
 import math
 import operator
 import os
@@ -9,7 +10,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, SupportsIndex
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Self, SupportsIndex, TypeVar
 
 import h5py
 import numpy as np
@@ -28,6 +30,7 @@ from gradatlas.archive.shards import (
     read_header,
     read_shard,
     read_table,
+    unlocked,
 )
 from gradatlas.core.errors import InputError
 from gradatlas.core.files import check_digest
@@ -39,7 +42,17 @@ if TYPE_CHECKING:
 
 # What a process has open beside shards: libraries, terminals, notebooks' sockets.
 _OTHER_FILES = 64
+Value = TypeVar("Value")
 BLOCK_BYTES = 2 << 20  # blocks of this size get the same memory again and again, in the cache
+
+
+def read_only(mapping: Mapping[str, Value]) -> MappingProxyType[str, Value]:
+    """A mapping that cannot be changed."""
+    return MappingProxyType(dict(mapping))
+
+
+# So that it can go to another process: of itself Python does not know how.
+copyreg.pickle(MappingProxyType, lambda mapping: (read_only, (dict(mapping),)))
 
 #: From the first and the last trial to their rows of a dataset.
 Reader = Callable[[int, int], NDArray[Any]]
@@ -108,7 +121,7 @@ class Selection:
 
     settings: TrialSettings  # the record of the trials
     # what identifies the data, as stored (see docs/archive-format.md)
-    attributes: Mapping[str, str | int | float]
+    attributes: Mapping[str, str | int | float]  # read-only
     shape: tuple[int, ...]  # shape of one trial's tensor
     segments: tuple[Segment, ...]  # the files' parts that hold the trials
 
@@ -136,6 +149,10 @@ class Selection:
     def last(self) -> int:
         """Number of the last trial."""
         return self.segments[-1].trials.last
+
+    def __len__(self) -> int:
+        """Number of trials."""
+        return self.last - self.first + 1
 
     @property
     def trials(self) -> NDArray[np.int64]:
@@ -227,8 +244,14 @@ class Selection:
 
     @cached_property
     def scalars(self) -> Mapping[str, NDArray[np.float64]]:
-        """path_length, sum_of_squares, first_loss and last_loss of every trial, each (T,)."""
-        return {name: self.rows(name, self.first, self.last) for name in SCALARS}
+        """path_length, sum_of_squares, first_loss and last_loss of every trial, each (T,).
+
+        They are kept, and therefore read-only: ``copy()`` gives one that may be changed.
+        """
+        read = {name: self.rows(name, self.first, self.last) for name in SCALARS}
+        for values in read.values():
+            values.flags.writeable = False
+        return read_only(read)
 
     def to_dataframe(self) -> "pd.DataFrame":
         """One row per trial: protocol, epoch, batch_size, trial and the scalars."""
@@ -245,9 +268,16 @@ class Archive:
 
     path: Path  # the file
     kind: str  # ``shard``, ``atlas`` or ``export``
-    attributes: Mapping[str, Any]  # root attributes of the file
+    attributes: Mapping[str, Any]  # root attributes of the file, read-only
     selections: tuple[Selection, ...]  # one per protocol, epoch and batch size, in ascending order
     sources: tuple[Shard, ...]  # the shards the data came from
+
+    def __enter__(self) -> Self:
+        """Itself: files are open only while something is read from them."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing is left to close."""
 
     @property
     def checkpoints(self) -> dict[Path, str]:
@@ -353,7 +383,11 @@ class Archive:
 
         first = self._narrow(protocol=protocol, epoch=epoch)[0]
         group = None if self.kind == "shard" else f"{first.protocol}/epoch{first.epoch}"
-        return xr.open_dataset(self.path, group=group, engine="h5netcdf")
+        return unlocked(
+            lambda options: xr.open_dataset(
+                self.path, group=group, engine="h5netcdf", driver_kwds=options
+            )
+        )
 
 
 def files_needed(archive: Archive) -> int:
@@ -387,7 +421,7 @@ def open(path: str | os.PathLike[str]) -> Archive:  # noqa: A001 - gradatlas.ope
         OSError: If a file is missing, a directory or unreadable.
         InputError: If it is no archive, damaged, of a newer format, or a shard is not its own.
     """
-    path = Path(path)
+    path = Path(path).expanduser()
     check_regular(path)
     archive = read_archive(path, check_digest(path, required=False))
     # HDF5 would read fill values, without an error, where a shard of an atlas is missing.
@@ -411,7 +445,9 @@ def read_archive(path: Path, sha256: str | None = None) -> Archive:
             selections = [join_shards(shards)]
         else:
             selections, shards = _read_groups(path, attributes["kind"], file)
-    return Archive(path, attributes["kind"], attributes, tuple(selections), tuple(shards))
+    return Archive(
+        path, attributes["kind"], read_only(attributes), tuple(selections), tuple(shards)
+    )
 
 
 def open_shards(paths: Sequence[Path], trials: int | None = None) -> Selection:
@@ -445,11 +481,13 @@ def join_shards(shards: Sequence[Shard]) -> Selection:
     first = ordered[0]
     return Selection(
         settings=first.settings,
-        attributes={
-            **to_attributes(first.settings),
-            **first.provenance.to_attributes(),
-            "experiment_digest": first.experiment_digest,
-        },
+        attributes=read_only(
+            {
+                **to_attributes(first.settings),
+                **first.provenance.to_attributes(),
+                "experiment_digest": first.experiment_digest,
+            }
+        ),
         shape=first.shape,
         segments=tuple(Segment.of(shard.path, "/", None, shard.trials) for shard in ordered),
     )
@@ -485,7 +523,7 @@ def _read_group(
         outside = [Segment.of(shard.path, "/", None, shard.trials) for shard in members]
         yield Selection(
             settings=own,
-            attributes={**attributes, **to_attributes(own)},
+            attributes=read_only({**attributes, **to_attributes(own)}),
             shape=shape,
             segments=tuple(inside if kind == "export" else outside),
         )

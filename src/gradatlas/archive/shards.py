@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import h5py
 
@@ -22,6 +22,8 @@ from gradatlas.core.settings import TrialRange, TrialSettings, from_attributes
 # The first bytes of every HDF5 file: others are refused before HDF5 looks at them.
 HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 EXPECTED = "expected a shard, an atlas or an export of Gradient Atlas"
+
+Opened = TypeVar("Opened")
 
 # What h5py raises for a damaged or foreign file.
 _DAMAGE = (OSError, RuntimeError, KeyError, ValueError, TypeError)
@@ -64,17 +66,27 @@ def check_regular(path: Path) -> None:
 
 
 def open_unlocked(path: Path) -> h5py.File:
-    """Open a file for reading without a lock: named files never change, and not every disk has any.
+    """Open a file for reading without a lock, and without a cache of chunks.
+
+    Blocks are whole chunks, so none is read again.
+    """
+    return unlocked(lambda options: h5py.File(path, "r", rdcc_nbytes=0, **options))
+
+
+def unlocked(open_file: Callable[[dict[str, bool]], Opened]) -> Opened:
+    """Open a file without a lock: named files never change, and not every file system has any.
 
     A program that has the file open already, with HDF5's default, decides for both.
+
+    Args:
+        open_file: Opens it with these options of HDF5.
     """
     try:
-        # No cache of chunks: blocks are whole chunks, so none is read again.
-        return h5py.File(path, "r", locking=False, rdcc_nbytes=0)
+        return open_file({"locking": False})
     except OSError as error:
         if "file locking flag values don't match" not in str(error):
             raise
-        return h5py.File(path, "r", rdcc_nbytes=0)
+        return open_file({})
 
 
 @contextmanager

@@ -48,7 +48,7 @@ def verify(path: Path, *, progress: bool = False) -> list[Finding]:
         >>> finding.is_damage, finding.what.partition(",")[0]
         (True, 'no-such-folder/gradients.h5 cannot be opened (No such file or directory)')
     """
-    path = Path(path)
+    path = Path(path).expanduser()
     try:
         check_regular(path)
         # The digest first: HDF5 reads some damaged files as wrong values, and crashes on others.

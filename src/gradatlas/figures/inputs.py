@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import h5py
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from gradatlas.archive.shards import open_unlocked
 from gradatlas.core.errors import InputError
 from gradatlas.core.settings import TrialSettings
 from gradatlas.statistics.tables import read_trials
@@ -68,7 +68,7 @@ def read_norms(maps: Path) -> tuple[TrialSettings, Array, int]:
 def read_batch_size(maps: Path) -> BatchSize:
     """Read all that figures show of one of the statistics' HDF5 files."""
     settings, norm, diverged = read_norms(maps)
-    with h5py.File(maps, "r") as file:
+    with open_unlocked(maps) as file:
         arrays = {name: np.asarray(file[name][()]) for name in ("hill_plot", "mean", "variance")}
     return BatchSize(settings, norm, diverged, **arrays)
 

@@ -15,6 +15,7 @@ from scipy import stats
 
 from gradatlas.archive.format import dimension_names, read_attributes
 from gradatlas.archive.read import Selection
+from gradatlas.archive.shards import open_unlocked
 from gradatlas.core.files import replace_file
 from gradatlas.core.provenance import code_commit, library_versions
 from gradatlas.core.settings import (
@@ -135,7 +136,7 @@ def _write(file: h5py.File, arrays: Arrays, *dimensions: str) -> None:
 
 def read_trials(path: Path) -> TrialScalars:
     """Read the scalars of all trials from a file of ``write_maps``; no map is read."""
-    with h5py.File(path, "r") as file:
+    with open_unlocked(path) as file:
         columns = {
             name: np.asarray(dataset[()])
             for name, dataset in file.items()

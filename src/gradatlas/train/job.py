@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -14,7 +14,7 @@ from gradatlas.core.provenance import code_commit, library_versions
 from gradatlas.core.runtime import resolve_device
 from gradatlas.core.training import Training
 from gradatlas.data.idx import Split, load_test, load_train
-from gradatlas.models.module import build
+from gradatlas.models.module import Loss, build
 from gradatlas.models.network import parameter_shapes
 from gradatlas.train.checkpoint import (
     Arrays,
@@ -28,6 +28,9 @@ from gradatlas.train.checkpoint import (
     table_path,
 )
 from gradatlas.train.loop import Epoch, train
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 def run(
@@ -68,7 +71,8 @@ def run(
     after = None if earlier is None else _read_epoch(earlier, facts, shapes)
     rows = "" if earlier is None else table_path(earlier).read_text()
     splits = split, load_test(data)
-    state, rows = _train(splits, epoch, facts, after, rows, device=device, threads=threads)
+    network = build(facts["model"], split, facts["training_seed"])
+    state, rows = _train(splits, network, epoch, facts, after, rows, device=device, threads=threads)
     if present is not None:
         _check_same(target, present, state.weights)
     replace_file(table_path(target), rows.encode())
@@ -78,12 +82,15 @@ def run(
         _touch(target)
         return
     provenance = {"code_commit": code_commit(), "library_versions": library_versions()}
-    known = {"facts": facts, "device": device, **provenance, **state.row}
+    mean, std = split.normalisation
+    told = {"loss": network[1].__name__, "normalisation": {"mean": mean, "std": std}}
+    known = {"facts": facts, "device": device, **told, **provenance, **state.row}
     save_checkpoint(target, state.weights, known)
 
 
 def _train(
     splits: tuple[Split, Split],
+    network: tuple["nn.Module", Loss],
     epoch: int,
     facts: Mapping[str, Any],
     after: Epoch | None,
@@ -94,7 +101,6 @@ def _train(
 ) -> tuple[Epoch, str]:
     """The network after an epoch, and the table of all epochs up to it, from its first rows on."""
     settings, seed = Training(**facts["training"]), facts["training_seed"]
-    network = build(facts["model"], splits[0], seed)
     options: dict[str, Any] = {"seed": seed, "device": device, "threads": threads, "after": after}
     for state in train(*splits, *network, settings, epoch, **options):
         _check_finite(state, settings)
