@@ -1,6 +1,6 @@
 """Put the workflow to bad configurations, faults and kills, and report what came of it.
 
-Six campaigns:
+Seven campaigns:
 
 - ``configurations``: configurations mutated at random go through the check that every run makes;
 - ``planning``: some of them go through a real ``snakemake --dry-run``;
@@ -10,14 +10,16 @@ Six campaigns:
   at random moments. All the while no checkpoint, shard or digest that was complete may be gone or
   different; after every kill all files under a final name are compared, byte by byte, with those
   of an undisturbed run; at the end the workflow has to complete;
+- ``flips``: single bits are flipped at random in each kind of file of a finished experiment, and
+  what reads or plans it has to notice;
 - ``states``: random sequences of edits, faults and runs on the planning alone, the machine of
   ``tests/test_planning_states.py``;
 - ``sequences``: the same through Snakemake; at the end of each the results are compared with those
   of a fresh run.
 
 Usage: PYTHONPATH=. python benchmarks/reliability.py [configurations] [planning] [disk] [kills]
-           [states] [sequences] [--configurations 1000] [--plans 50] [--kills 100] [--states 1000]
-           [--sequences 20] [--minutes 60] [--seed 0] [--json FILE]
+           [flips] [states] [sequences] [--configurations 1000] [--plans 50] [--kills 100]
+           [--flips 200] [--states 1000] [--sequences 20] [--minutes 60] [--seed 0] [--json FILE]
 """
 
 import argparse
@@ -33,7 +35,8 @@ import subprocess
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import chdir
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -43,9 +46,15 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import seed as hypothesis_seed
 from tqdm import tqdm
 
-from gradatlas.core.configuration import read_experiment
+import gradatlas
+from gradatlas import planning
+from gradatlas.archive import open_shards
+from gradatlas.core.configuration import Experiment, read_experiment
 from gradatlas.core.errors import InputError
+from gradatlas.core.stamps import altered_files, read_stamp
+from gradatlas.data.idx import data_digest, idx_paths
 from gradatlas.planning import plan_shards
+from gradatlas.train.checkpoint import optimizer_path, read_arrays
 from tests.mutations import mutated
 from tests.test_planning_states import STEPS, Maker, run_examples
 from tests.workflow.sequences import Sequence
@@ -58,7 +67,7 @@ DEFAULT: dict[str, Any] = {**yaml.safe_load((ROOT / "config.yaml").read_text()),
 GRADIENTS = {"trials": 4000, "trials_per_job": 4000, "batch_sizes": [1, 16]}
 TRAINING = {"momentum": 0.9, "checkpoints": [1, 2]}
 SECONDS_BETWEEN_LOOKS = 0.02
-CAMPAIGNS = ("configurations", "planning", "disk", "kills", "states", "sequences")
+CAMPAIGNS = ("configurations", "planning", "disk", "kills", "flips", "states", "sequences")
 VICTIMS = ("job", "snakemake", "both")
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 
@@ -119,7 +128,7 @@ def _verdict(status: int, output: str) -> str:
         return f"traceback: {output.splitlines()[-1]}"
     if status == 0:
         return "planned"
-    error = re.search(r"(\w+Error|\w+Exception) in file .*:\n(.+)", output)
+    error = re.search(r"^(configuration|data): .+", output, re.MULTILINE)
     return "refused in one sentence" if error else f"refused otherwise: {output[-200:]}"
 
 
@@ -261,6 +270,67 @@ def _unlock(directory: Path) -> None:
         run(directory, "--unlock")
 
 
+def flip_bits(count: int, seed: int, directory: Path) -> dict[str, dict[str, int]]:
+    """Flip single bits in each kind of file, and count how often that is noticed."""
+    _set_up(directory)
+    finish(directory, "all", "results/gradients_export.h5")
+    with chdir(directory):
+        config = yaml.safe_load(Path("config.yaml").read_text())
+        experiment = planning.complete(planning.read(config, ROOT), ROOT)
+        return {
+            f"{kind} ({path})": _noticed(Path(path), count, random.Random(seed), is_noticed)  # noqa: S311
+            for kind, path, is_noticed in _kinds(experiment)
+        }
+
+
+def _kinds(experiment: Experiment) -> Iterator[tuple[str, str, Callable[[Path], object]]]:
+    """A file of each kind, and what returns true or raises InputError where it is altered."""
+    checkpoint = list(planning.wanted_checkpoints(experiment))[-1]
+    shard = next(iter(planning.wanted_shards(experiment)))
+    images = idx_paths(planning.data_folder(experiment, ROOT))["train_images"]
+    data = planning.data_folder(experiment, ROOT)
+    before = data_digest(data, experiment.dataset)
+
+    def of_job(path: Path) -> bool:
+        return str(path) in altered_files(planning.stamps(experiment))
+
+    yield "checkpoint", checkpoint, read_arrays
+    yield "optimizer's memory", str(optimizer_path(Path(checkpoint))), read_arrays
+    yield "digest of a checkpoint", f"{checkpoint}.sha256", lambda _: read_arrays(Path(checkpoint))
+    yield "shard", shard, lambda path: open_shards([path])
+    yield "digest of a shard", f"{shard}.sha256", lambda _: open_shards([Path(shard)])
+    yield "atlas", "results/gradients.h5", gradatlas.open
+    yield "export", "results/gradients_export.h5", gradatlas.open
+    yield "row of statistics", "results/statistics/sgd/epoch2/batch16.json", of_job
+    yield "maps of statistics", "results/statistics/sgd/epoch2/batch16.h5", of_job
+    yield "table", "results/claims.csv", of_job
+    yield "figure", "results/figures/moments.png", of_job
+    yield "page", "results/figures/norm_distribution.html", of_job
+    stamp = read_stamp(Path("results/.made/claims.json"))
+    yield "stamp", "results/.made/claims.json", lambda path: read_stamp(path) != stamp
+    yield "data", str(images), lambda _: data_digest(data, experiment.dataset) != before
+
+
+def _noticed(
+    path: Path, count: int, chance: random.Random, is_noticed: Callable[[Path], object]
+) -> dict[str, int]:
+    content, outcomes = path.read_bytes(), Counter[str]()
+    if is_noticed(path) is True:
+        raise SystemExit(f"{path} counts as altered before it is")
+    for _ in range(count):
+        flipped = bytearray(content)
+        flipped[chance.randrange(len(content))] ^= 1 << chance.randrange(8)
+        path.write_bytes(flipped)
+        try:
+            outcomes["noticed" if is_noticed(path) is True else "not noticed"] += 1
+        except InputError:
+            outcomes["refused in one sentence"] += 1
+        except Exception as error:  # noqa: BLE001 - counting them is the purpose
+            outcomes[f"traceback: {type(error).__name__}"] += 1
+    path.write_bytes(content)
+    return dict(outcomes)
+
+
 def try_states(count: int, seed: int) -> dict[str, Any]:
     """Put the planning to random sequences of steps; what failed, if one did."""
     maker, begun = Maker(), time.monotonic()
@@ -371,6 +441,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--configurations", type=int, default=1000)
     parser.add_argument("--plans", type=int, default=50)
     parser.add_argument("--kills", type=int, default=100)
+    parser.add_argument("--flips", type=int, default=200, help="in each kind of file")
     parser.add_argument("--states", type=int, default=1000)
     parser.add_argument("--sequences", type=int, default=20)
     parser.add_argument("--steps", type=int, default=8, help="of a sequence")
@@ -405,6 +476,9 @@ def main() -> None:
     if "kills" in chosen.campaigns:
         with tempfile.TemporaryDirectory() as directory:
             report["kills"] = Kills(Path(directory), chosen.seed).run(chosen.kills, chosen.minutes)
+    if "flips" in chosen.campaigns:
+        with tempfile.TemporaryDirectory() as directory:
+            report["flips"] = flip_bits(chosen.flips, chosen.seed, Path(directory, "experiment"))
     if "states" in chosen.campaigns:
         report["states"] = try_states(chosen.states, chosen.seed)
     if "sequences" in chosen.campaigns:
