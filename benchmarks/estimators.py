@@ -1,8 +1,9 @@
-"""Speed of a statistics job, coverage of the intervals, level of the test of lack of fit.
+"""Speed of a statistics job, coverage of intervals, level of the test of lack of fit, of verdicts.
 
 python benchmarks/estimators.py speed
 python benchmarks/estimators.py coverage --repetitions 2000
 python benchmarks/estimators.py fit --repetitions 1000
+PYTHONPATH=. python benchmarks/estimators.py claims --repetitions 1000
 """
 
 import argparse
@@ -33,6 +34,7 @@ from gradatlas.core.configuration import read_experiment  # noqa: E402
 from gradatlas.core.provenance import Provenance  # noqa: E402
 from gradatlas.core.settings import TrialRange  # noqa: E402
 from gradatlas.statistics.batch_size import describe_batch_size  # noqa: E402
+from gradatlas.statistics.claims import TAIL_MARGIN, judge  # noqa: E402
 from gradatlas.statistics.laws import relaxation_basis  # noqa: E402
 from gradatlas.statistics.moments import moments_of  # noqa: E402
 from gradatlas.statistics.noise_scale import signal_to_noise  # noqa: E402
@@ -41,6 +43,7 @@ from gradatlas.statistics.norms import (  # noqa: E402
     shape_statistics,
     weighted_l_ratios,
 )
+from gradatlas.statistics.paired import PairedTrials  # noqa: E402
 from gradatlas.statistics.resampling import (  # noqa: E402
     Bootstrap,
     Clusters,
@@ -52,6 +55,7 @@ from gradatlas.statistics.resampling import (  # noqa: E402
     slope_contrast,
 )
 from gradatlas.statistics.variance_sources import analyse_variance  # noqa: E402
+from tests.statistics.synthetic import make_paired  # noqa: E402
 
 Array = NDArray[np.float64]
 TRIALS, SHAPE = 1000, (10, 1024)
@@ -327,10 +331,77 @@ def measure_rejections(repetitions: int, trials: int) -> Iterator[tuple[str, Arr
         yield name, p_values
 
 
+# Claims whose wrong verdict each simulated truth can give. Beyond the margin is as good as at it:
+# the limit from above, where a claim has just become true.
+OF_MARGIN = (1, 3, 4, 5, 7)
+TRUTHS = {
+    "no effect": (False, "reproduced", tuple(range(1, 8))),
+    "at the margin": (True, "reproduced", tuple(range(1, 8))),
+    "just beyond it": (True, "not reproduced", OF_MARGIN),
+}
+# Weight of a logistic quantile function beside the Gaussian one that adds 0.022 to L-kurtosis:
+# L-moments are linear in it, with lambda_2 = 0.5642 and 1 and lambda_4 = 0.0692 and 1/6.
+HEAVIER = (0.0692 - (0.1226 + TAIL_MARGIN) * 0.5642) / (0.1226 + TAIL_MARGIN - 1 / 6)
+
+
+SIMULATED_TRIALS = 60
+
+
+def simulated_experiment(rng: np.random.Generator, trials: int, effect: bool) -> list[PairedTrials]:
+    """All that the claims of the default run are judged by: without any effect, or at the margin.
+
+    At the margin the last batch size has a mean and a spread 10 % above the others and tails that
+    are heavier by the margin of claim 5, the first checkpoint means 10 % above the second, and the
+    samples half of the variance.
+    """
+    sizes = EXPERIMENT.protocols["sgd"].batch_sizes
+    last = np.arange(len(sizes)) == len(sizes) - 1
+    found = []
+    for epoch in EXPERIMENT.checkpoints:
+        u = stats.norm.cdf(0.8 * rng.normal(size=trials) + 0.6 * rng.normal(size=(15, trials)))
+        noise = stats.norm.ppf(u)
+        curve, spread = np.ones(15), np.full(15, 0.03)
+        if effect:
+            heavy = noise[-1] + HEAVIER * stats.logistic.ppf(u[-1])
+            noise[-1] = heavy / math.sqrt(_variance_of_heavy())
+            curve = np.where(last, 1.1, 1.0) * (1.1 if epoch == EXPERIMENT.checkpoints[0] else 1.0)
+            spread = np.where(last, 1.1, 1.0) * spread
+        norms = 100 * curve[:, None] * (1 + spread[:, None] * noise)
+        found.append(make_paired(norms, sizes, epoch=epoch))
+    for epoch in EXPERIMENT.checkpoints:
+        sets = rng.normal(size=(3, 10))[:, np.arange(200) % 10]
+        norms = 100 + sets + rng.normal(size=(3, 200))
+        found.append(
+            make_paired(norms, (1, 4, 8), protocol="sgd_reordered", epoch=epoch, sample_sets=10)
+        )
+    return found
+
+
+@cache
+def _variance_of_heavy() -> float:
+    """Of the Gaussian quantile function with the logistic one added."""
+
+    def squared(u: float) -> float:
+        return float((stats.norm.ppf(u) + HEAVIER * stats.logistic.ppf(u)) ** 2)
+
+    return float(integrate.quad(squared, 0, 1)[0])
+
+
+def measure_verdicts(repetitions: int, trials: int) -> Iterator[tuple[str, float]]:
+    """Share of simulated experiments with at least one wrong verdict."""
+    for name, (effect, wrong, claims) in TRUTHS.items():
+        errors = 0
+        for seed in range(repetitions):
+            rng = np.random.default_rng((seed, trials))
+            table = judge(simulated_experiment(rng, trials, effect), Bootstrap(2, 0.95, (0,)))
+            errors += bool((table["claim"].isin(claims) & (table["verdict"] == wrong)).any())
+        yield name, errors / repetitions
+
+
 def main() -> None:
     """Measure, print, and keep the figures if asked to."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=["speed", "coverage", "fit"])
+    parser.add_argument("what", choices=["speed", "coverage", "fit", "claims"])
     parser.add_argument("--repetitions", type=int, default=2000, help="simulated data sets")
     parser.add_argument("--resamples", type=int, default=1000, help="of each interval")
     parser.add_argument("--json", type=Path, help="file to write the figures to")
@@ -345,6 +416,10 @@ def main() -> None:
                 shares = {level: float(np.mean(p_values < level)) for level in (0.05, 0.1, 0.5)}
                 results.append({"law": name, "trials": trials, "rejected": shares})
                 print(f"{name:20} {trials:5}", *(f"{share:7.1%}" for share in shares.values()))
+    elif arguments.what == "claims":
+        for truth, share in measure_verdicts(arguments.repetitions, SIMULATED_TRIALS):
+            results.append({"truth": truth, "trials": SIMULATED_TRIALS, "wrong": share})
+            print(f"{truth:20} {share:7.1%}", flush=True)
     else:
         for item in measure_coverage(arguments.repetitions, arguments.resamples):
             results.append(asdict(item))

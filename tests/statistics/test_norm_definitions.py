@@ -83,14 +83,23 @@ def test_an_exponent_of_one_half_does_not_hide_a_hump() -> None:
     assert row["lack_of_fit_p_value"] < 1e-9
 
 
-def test_sums_that_do_not_depend_on_batch_size_are_not_tested_for_fit() -> None:
+@pytest.mark.parametrize(
+    ("definition", "exponent"),
+    [("norm of the sum", 0), ("over batch size", -1), ("over steps", 1)],
+)
+def test_what_follows_from_a_definition_is_no_finding(definition: str, exponent: float) -> None:
+    """With weights held |S| is the same at every batch size, but for rounding."""
     same = np.tile(norms_of(np.array([7.0])), (3, 1))
     rounded = same * (1 + 1e-8 * np.random.default_rng(2).normal(size=same.shape))
-    paired = make_paired(rounded, (1, 32, 1024), update=Frozen(), protocol="frozen")
-    row = compare(paired)["norm of the sum"]
-    assert np.isnan(row["lack_of_fit_p_value"])
-    assert not row["monotone"]
-    assert row["exponent"] == pytest.approx(0, abs=1e-6)
+    # As many samples a trial as a minibatch at most: K = N / B.
+    paired = make_paired(rounded, (1, 8, 64), update=Frozen(), protocol="frozen")
+    row = compare(paired)[definition]
+    assert row["exponent"] == pytest.approx(exponent, abs=1e-6)
+    ends = [f"{name}_{end}" for name in ("exponent", "spread_exponent") for end in ("low", "high")]
+    missing = [*ends, "half_p_value", "lack_of_fit_p_value", "spread_exponent"]
+    assert np.isnan([row[name] for name in missing]).all()
+    assert not row["spread_grows"]
+    assert row["monotone"] == (definition == "over steps")
 
 
 def test_few_trials_have_an_exponent_and_no_test() -> None:

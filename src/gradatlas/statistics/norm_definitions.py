@@ -120,11 +120,20 @@ def compare_definitions(trials: Sequence[PairedTrials], resampling: Bootstrap) -
     return pd.DataFrame(rows, columns=columns)
 
 
+def _is_exact(norms: Array) -> bool:
+    """Whether all trials share the factors between batch sizes, as |S| / B where weights stay."""
+    logarithms = np.log(norms)  # (B, T)
+    return bool(np.ptp(logarithms - logarithms[0], axis=1).max() < _ROUNDING)
+
+
 def _compare(paired: PairedTrials, norms: Array, resampling: Bootstrap) -> tuple[float | bool, ...]:
     """The columns of one definition behind its formula."""
     slope = slope_contrast(np.log(paired.batch_sizes))
     statistic, clusters = log_means_and_spreads(norms, paired.clusters)
     found = bootstrap(lambda w: np.tensordot(statistic(w), slope, (1, 0)), clusters, resampling)
+    is_exact = _is_exact(norms)
+    if is_exact:  # the exponent follows from the definition; all the rest would be rounding
+        found[1:, 0] = found[:, 1] = np.nan
     exponent, spread_exponent = found.T.tolist()  # each with the ends of its interval
     means = jackknife(*log_means(norms, paired.clusters))
     # Two-sided: twice the smaller of both one-sided p-values.
@@ -133,12 +142,11 @@ def _compare(paired: PairedTrials, norms: Array, resampling: Bootstrap) -> tuple
     # As ``square_root_law``'s contrasts, which subtract the mean over batch sizes.
     deviation = np.abs(means.estimate - means.estimate.mean() - law).max()
     steps = np.diff(means.estimate)  # logarithms of ratios of neighbours, (B - 1,)
-    flat = np.abs(steps).max() < _ROUNDING  # as |S| where weights stay
     return (
         *exponent,
         # Where the exponent has no interval, for want of draws or spread, it has no test either.
         np.nan if np.isnan(exponent[1]) else min(1.0, against_half),
-        np.nan if flat else power_law_p_value(means, paired.batch_sizes),
+        np.nan if is_exact else power_law_p_value(means, paired.batch_sizes),
         float(np.expm1(deviation)),
         bool((steps > _ROUNDING).all()),
         float(np.exp(steps.min())),

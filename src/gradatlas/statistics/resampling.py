@@ -26,6 +26,9 @@ Clustered = tuple[WeightedStatistic, Clusters]
 # than 8 of them it would cost more to prepare the statistic than to compute it.
 _WEIGHTS_AT_A_TIME = 1 << 18
 
+# A p-value is never 0: floats end before the tails of a distribution do.
+SMALLEST = float(np.finfo(np.float64).tiny)
+
 # Of fewer independent draws, 95 % intervals of a spread cover below 88 % (docs/statistics.md).
 MINIMUM_CLUSTERS = 20
 
@@ -353,7 +356,7 @@ class Jackknife:
         with np.errstate(divide="ignore", invalid="ignore"):
             t = (contrasts @ self.estimate - bound) / np.maximum(errors, rounding)
         p_values = np.asarray(stats.t.sf(t, self.clusters - 1))
-        return np.where(np.isnan(p_values), 1.0, p_values)
+        return np.where(np.isnan(p_values), 1.0, np.maximum(p_values, SMALLEST))
 
     def vanish(self, contrasts: Array) -> float:
         """P-value of "all contrasts are 0" by Hotelling's T^2 test (1931).
@@ -387,7 +390,7 @@ class Jackknife:
             return float("nan")
         squared = differences @ np.linalg.solve(covariance, differences)
         f = squared * (clusters - count) / (count * (clusters - 1))
-        return float(stats.f.sf(f, count, clusters - count))
+        return max(float(stats.f.sf(f, count, clusters - count)), SMALLEST)
 
     def combine(self, columns: Array) -> float:
         """P-value of "the estimates combine the columns, no coefficient being negative".

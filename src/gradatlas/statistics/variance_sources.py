@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from gradatlas.statistics.paired import PairedTrials
+from gradatlas.statistics.resampling import SMALLEST
 
 Array = NDArray[np.float64]
 
@@ -81,8 +82,11 @@ class VarianceSources:
         """
         # Under this share E MS_between is this multiple of E MS_within.
         scaled = self.f_ratio / (1 + self.orders * share / (1 - share))
-        above = stats.f.sf(scaled, *self.degrees_of_freedom)
-        return float(above), float(1 - above)
+        above, below = (
+            max(float(tail(scaled, *self.degrees_of_freedom)), SMALLEST)
+            for tail in (stats.f.sf, stats.f.cdf)
+        )
+        return above, below
 
 
 def analyse_variance(norms: Array, sets: NDArray[np.integer]) -> VarianceSources:
