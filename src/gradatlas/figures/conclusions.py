@@ -35,12 +35,12 @@ LAWS = {"power": ("--", "power law c·Bᵖ"), "relaxation": ("-", "relaxation la
 
 # Each claim in few words, and what its estimate is.
 HEADINGS = {
-    1: ("The norm rises with batch size", "log-log slope"),
-    2: ("It rises as √B", "log-log slope, ½ by the claim"),
-    3: ("The relative spread rises with B", "its log-log slope"),
+    1: ("The norm rises with batch size", "norm at largest / smallest B"),
+    2: ("It rises as √B", "farthest mean / fitted √B law"),
+    3: ("The relative spread rises with B", "spread at largest / smallest B"),
     4: ("Early gradients are larger than late ones", "smallest ratio"),
-    5: ("Larger batches have heavier tails", "change of L-kurtosis"),
-    6: ("Samples of a batch compete", "norm at largest / smallest B"),
+    5: ("Larger batches have heavier tails", "rise of L-kurtosis"),
+    6: ("Samples of a batch compete", "norm at largest / another B"),
     7: ("Spread: samples, not their order", "samples' smallest share"),
 }
 VERDICTS = {"reproduced": ("✓", EARLY), "not reproduced": ("✗", CONTRAST), "undecided": ("?", GREY)}
