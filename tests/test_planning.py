@@ -1,6 +1,7 @@
 """What the workflow knows before a job starts, asked without Snakemake."""
 
 import os
+import re
 import shutil
 from collections.abc import Sequence
 from copy import deepcopy
@@ -347,3 +348,34 @@ def test_paths_follow_data_and_code_and_not_where_they_lie(tmp_path: Path) -> No
 
     shutil.copy(tmp_path / "there/letters" / TEST_LABELS, tmp_path / "there/letters" / TRAIN_LABELS)
     assert not {*located("there")} & {*located()}
+
+
+@pytest.mark.parametrize(
+    ("root", "sentence"),
+    [
+        ("~no_such_user/data", "data.root is '~no_such_user/data', expected a folder: "),
+        ("/data/{x}", "data.root is /data/{x}/letters, expected a path without braces"),
+    ],
+)
+def test_a_folder_of_data_that_cannot_be_is_named(root: str, sentence: str) -> None:
+    with pytest.raises(InputError, match=re.escape(sentence)):
+        planning.data_folder(replace(experiment(), data_root=root), ROOT)
+
+
+def test_a_repository_in_a_folder_with_braces_is_named(tmp_path: Path) -> None:
+    with pytest.raises(
+        InputError, match=r"the folder of the Snakefile is .*expected a path without"
+    ):
+        planning.read(EXPERIMENT, tmp_path / "{clone}")
+
+
+def test_data_may_lie_in_the_home_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/somebody")
+    found = planning.data_folder(replace(experiment(), data_root="~/data"), ROOT)
+    assert found == Path("/home/somebody/data/letters")
+
+
+def test_a_data_set_that_nobody_knows_is_refused_when_planning(tmp_path: Path) -> None:
+    unknown = replace(experiment(), dataset="notadataset", data_root=str(tmp_path))
+    with pytest.raises(InputError, match=r"data\.name is 'notadataset', expected a data set that"):
+        planning.complete(unknown, ROOT)

@@ -106,11 +106,6 @@ def test_a_data_set_with_a_file_missing_is_neither_fetched_nor_deleted(folder: P
     [
         ("seed: 017\n", "overlay.yaml, line 1: 017 would be read as the value 15"),
         ("seed: null\n", "seed is missing; it is needed: "),
-        ("data: {name: NotADataset}\n", "data.name is 'notadataset', expected a data set that "),
-        (
-            "data: {root: ~no_such_user/data}\n",
-            "data.root is '~no_such_user/data', expected a folder",
-        ),
         ("data: {root: '/tmp/{x}'}\n", "data.root is /tmp/{x}/letters, expected a path without"),
     ],
 )

@@ -42,7 +42,7 @@ def browser() -> Iterator[Any]:
         options.add_argument(argument)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
-    driver.implicitly_wait(10)
+    driver.implicitly_wait(30)  # seconds, on a machine that is busy
     yield driver
     driver.quit()
 
@@ -74,7 +74,17 @@ def test_report_tells_the_experiment(browser: Any, report: Path) -> None:
     assert problems(browser) == []
 
 
-@pytest.mark.parametrize(("category", "count"), CATEGORIES.items())
+# One of figures and that of pages; the others are the same in kind.
+QUICK = ("3 Steps", "8 Interactive pages")
+
+
+@pytest.mark.parametrize(
+    ("category", "count"),
+    [
+        pytest.param(name, count, marks=[] if name in QUICK else [pytest.mark.slow])
+        for name, count in CATEGORIES.items()
+    ],
+)
 def test_every_result_has_a_caption_and_is_shown(
     browser: Any, report: Path, category: str, count: int
 ) -> None:
