@@ -7,6 +7,7 @@ import resource
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -228,6 +229,17 @@ def test_a_read_only_folder_is_named(read_only: Path) -> None:
     assert status != 0
     assert f"{read_only} is read-only; to run, copy results/ to a folder of your own" in output
     assert "Traceback" not in output
+
+
+@pytest.mark.slow
+def test_an_environment_in_a_folder_with_a_blank(
+    folder: Path, collected: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    environment = tmp_path / "my environment"
+    environment.symlink_to(sys.prefix)
+    python = environment / "bin" / Path(sys.executable).name
+    monkeypatch.setattr(sys, "executable", str(python))
+    assert_completes(folder, collected)
 
 
 def test_moved_results_are_complete_and_up_to_date_whatever_their_times(

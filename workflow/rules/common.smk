@@ -1,5 +1,7 @@
 """The experiment, and where its files lie."""
 
+import shlex
+import sys
 from functools import cache
 
 from gradatlas import planning
@@ -9,6 +11,11 @@ from gradatlas.core.runtime import resolve_device
 from gradatlas.core.settings import to_mapping
 
 ROOT = Path(workflow.basedir)
+
+# Snakemake (9.27) writes the path of its Python into the commands of jobs without quotes, where a blank
+# would end it. Quoted once: a process may read a workflow twice.
+if Path(sys.executable).exists():
+    sys.executable = shlex.quote(sys.executable)
 
 
 @cache
