@@ -23,6 +23,8 @@ from gradatlas.core.errors import InputError
 if TYPE_CHECKING:
     from gradatlas.tidy import Unused
 
+    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line, by default with the arguments of the process.
@@ -57,18 +59,27 @@ def _parser() -> argparse.ArgumentParser:
         "--version", action="version", version=f"gradatlas {version('gradient-atlas')}"
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for add in (_add_info, _add_verify, _add_export, _add_tidy):
+        add(commands)
+    return parser
 
+
+def _add_info(commands: "Commands") -> None:
     info = commands.add_parser("info", help="show what a shard, an atlas or an export holds")
     info.add_argument("file", type=_path, metavar="FILE")
     info.add_argument("--json", action="store_true", help="as JSON")
     info.set_defaults(run=_info)
 
+
+def _add_verify(commands: "Commands") -> None:
     verify = commands.add_parser(
         "verify", help="read everything and compare it with its checksums; status 1 if it is wrong"
     )
     verify.add_argument("file", type=_path, metavar="FILE")
     verify.set_defaults(run=_verify)
 
+
+def _add_export(commands: "Commands") -> None:
     export = commands.add_parser("export", help="copy into one self-contained file")
     export.add_argument("atlas", type=_path, metavar="ATLAS")
     export.add_argument("target", type=_path, metavar="FILE")
@@ -81,6 +92,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     export.set_defaults(run=_export)
 
+
+def _add_tidy(commands: "Commands") -> None:
     tidy = commands.add_parser(
         "tidy", help="list what lies in results/ that the configuration does not use"
     )
@@ -94,7 +107,6 @@ def _parser() -> argparse.ArgumentParser:
     tidy.add_argument("--delete", action="store_true", help="delete it, after a question")
     tidy.add_argument("--yes", action="store_true", help="delete without the question")
     tidy.set_defaults(run=_tidy)
-    return parser
 
 
 def _path(text: str) -> Path:
