@@ -167,7 +167,7 @@ def file_size_limit(_: Path) -> Iterator[str]:
 
 
 @pytest.fixture
-def exported(finished: Path, tmp_path: Path) -> Iterator[Path]:
+def exported(finished: Path, repository: Path, tmp_path: Path) -> Iterator[Path]:
     """A finished experiment, exported, with its results on a disk of 8 MB."""
     copy = Path(shutil.copytree(finished, tmp_path / "exported"))
     disk = copy / "results"
@@ -175,7 +175,7 @@ def exported(finished: Path, tmp_path: Path) -> Iterator[Path]:
     if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
         pytest.skip("mounting a file system is not permitted here")
     shutil.copytree(finished / "results", disk, dirs_exist_ok=True)
-    finish(copy, "results/gradients_export.h5")
+    finish(copy, "results/gradients_export.h5", repository=repository)
     yield copy
     subprocess.run(["umount", "--lazy", str(disk)], check=True)
 
@@ -191,14 +191,17 @@ def remove(folder: Path, patterns: Iterable[str]) -> list[str]:
 @pytest.mark.slow
 @pytest.mark.parametrize("fault", [full_disk, file_size_limit])
 def test_every_stage_says_what_it_could_not_write_and_then_completes(
-    fault: Callable[[Path], AbstractContextManager[str]], exported: Path, tmp_path: Path
+    fault: Callable[[Path], AbstractContextManager[str]],
+    exported: Path,
+    repository: Path,
+    tmp_path: Path,
 ) -> None:
     expected = results(exported)
     kept = shutil.copytree(exported / "results", tmp_path / "kept")
     for layer in LAYERS:
         targets = remove(exported, layer)
         with fault(exported) as reason:
-            status, output = run(exported, "--keep-going", *targets)
+            status, output = run(exported, "--keep-going", *targets, repository=repository)
         assert status != 0
         assert re.search(rf"^error: \S+ could not be written \({reason}\)", output, re.MULTILINE)
         assert "Traceback" not in output
@@ -208,7 +211,7 @@ def test_every_stage_says_what_it_could_not_write_and_then_completes(
 
     remove(exported, itertools.chain(*LAYERS))
     for target in ("all", "results/gradients_export.h5"):
-        finish(exported, target)
+        finish(exported, target, repository=repository)
     assert results(exported) == expected
 
 
