@@ -24,7 +24,7 @@ from gradatlas.archive.format import (
     stored_bytes,
 )
 from gradatlas.core.errors import InputError
-from gradatlas.core.files import UNSUPPORTED, failures_named, replacing
+from gradatlas.core.files import failures_named, replacing, unsupported_ignored
 from gradatlas.core.provenance import Provenance
 from gradatlas.core.settings import TrialRange, TrialSettings, to_attributes
 
@@ -183,10 +183,5 @@ def create_file(path: Path, nbytes: int) -> Iterator[h5py.File]:
 
 
 def _reserve(path: Path, nbytes: int) -> None:
-    with path.open("r+b") as file:
-        try:
-            os.posix_fallocate(file.fileno(), 0, nbytes)
-        except OSError as error:
-            # Where a file system cannot reserve, a full disk is met on the way.
-            if error.errno not in UNSUPPORTED:
-                raise
+    with path.open("r+b") as file, unsupported_ignored():  # a full disk is then met on the way
+        os.posix_fallocate(file.fileno(), 0, nbytes)

@@ -210,7 +210,7 @@ def replacing(path: Path, *, with_digest: bool = False) -> Iterator[Path]:
         with digest as beside, failures_named(path):
             if beside is not None:
                 # Has the disk begin to write, which takes as long as the digest.
-                with _unsupported_ignored():
+                with unsupported_ignored():
                     os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
                 beside.write_text(f"{file_digest(partial)}  {path.name}\n")
             # Content first, then the name, then the folder that holds the name: a crash in between
@@ -233,21 +233,21 @@ def _discard_stale(path: Path) -> None:
 
 
 # What a call says that a file system, or the kernel, does not have.
-UNSUPPORTED = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
+_UNSUPPORTED = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 
 
 @contextmanager
-def _unsupported_ignored() -> Iterator[None]:
+def unsupported_ignored() -> Iterator[None]:
     """Go on where a file system lacks a call that only hastens or secures what is done."""
     try:
         yield
     except OSError as error:
-        if error.errno not in UNSUPPORTED:
+        if error.errno not in _UNSUPPORTED:
             raise
 
 
 def _flush(descriptor: int) -> None:
-    with _unsupported_ignored():
+    with unsupported_ignored():
         os.fsync(descriptor)
 
 

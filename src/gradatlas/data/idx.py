@@ -214,7 +214,7 @@ def _find(directory: Path, pattern: str) -> Path:
             f"{directory / pattern.format(3)} is missing; put the four IDX files of the data set "
             f"into {directory}, or let torchvision download it where there is a network"
         )
-    if len(found) > 1 and len({_unpacked(path) for path in found}) > 1:
+    if len(found) > 1 and len({_unpacked(path, path.read_bytes()) for path in found}) > 1:
         raise InputError(
             f"{found[0]} and {found[1].name} beside it hold different data; remove the one that is "
             "not meant"
@@ -233,12 +233,12 @@ def _read_idx(path: Path) -> NDArray[np.uint8]:
     Raises:
         InputError: The file does not match its digest, or is not what its header says.
     """
-    _check_digest(path, path.read_bytes())
-    return _parse_idx(path, _unpacked(path))
-
-
-def _unpacked(path: Path) -> bytes:
     content = path.read_bytes()
+    _check_digest(path, content)
+    return _parse_idx(path, _unpacked(path, content))
+
+
+def _unpacked(path: Path, content: bytes) -> bytes:
     try:
         return gzip.decompress(content) if path.suffix == ".gz" else content
     except (OSError, EOFError, zlib.error) as error:

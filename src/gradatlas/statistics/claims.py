@@ -38,7 +38,7 @@ Array = NDArray[np.float64]
 Sizes = NDArray[np.int64]
 
 # The smallest change of a mean or spread that counts, up or down: a smaller one no figure shows.
-RISE, FALL = math.log(1.10), math.log(0.90)
+RISE, FALL = LAW_MARGIN, math.log(0.90)
 # L-kurtosis: half the step from the Gaussian (0.1226) to the logistic distribution (0.1667).
 TAIL_MARGIN = 0.022
 # The samples are the source of the spread if they account for more of it than the order does.
@@ -344,14 +344,10 @@ def _evidence(
         if first.settings.epoch < paired.settings.epoch:
             yield 4, *_early_larger(first, paired, resampling)
     for paired in filter(is_split, trials):
-        # With weights that stay the order makes no difference, which would be no finding.
-        if paired.settings.update.moves and paired.batch_sizes[0] < _largest(paired):
+        # With weights that stay, or one minibatch a trial, the order makes no difference.
+        settings = paired.settings
+        if settings.update.moves and paired.batch_sizes[0] < settings.samples_per_trial:
             yield 7, paired, _samples_not_order(paired, resampling)
-
-
-def _largest(paired: PairedTrials) -> int:
-    """The batch size of one minibatch a trial, where the order of samples makes no difference."""
-    return paired.settings.samples_per_trial
 
 
 def _may_decide(paired: PairedTrials) -> bool:
@@ -501,7 +497,7 @@ def _competition(paired: PairedTrials, means: Clustered, resampling: Bootstrap) 
 
 def _samples_not_order(paired: PairedTrials, resampling: Bootstrap) -> Evidence:
     """The sets have more than half of the variance at every batch size below N, or less at one."""
-    below = paired.batch_sizes < _largest(paired)
+    below = paired.batch_sizes < paired.settings.samples_per_trial
     sizes = paired.batch_sizes[below]
     sources = [analyse_variance(norms, paired.clusters) for norms in paired.norm[below]]
     more, less = np.array([source.p_values(SAMPLE_SHARE) for source in sources]).T  # (B,) each
